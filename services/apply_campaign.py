@@ -331,7 +331,8 @@ def _wait_at(
 def _restore(conn: Connection, campaign: Campaign, kinds: Mapping[str, str], *, zone: ZoneInfo) -> None:
     """Let contacts wait again at steps that return, where their removal cancelled that and nothing took its place.
 
-    `kinds` has the kind of each until now, by its key.
+    The passage goes on, and its end is taken back: otherwise the step would count the contact twice. `kinds` has the
+    kind of each until now, by its key.
     """
     steps = [campaign.by_key[key] for key in kinds]
     returning = [Returning(step.id, step.kind.value, kinds[step.key]) for step in steps]
@@ -340,12 +341,15 @@ def _restore(conn: Connection, campaign: Campaign, kinds: Mapping[str, str], *, 
         return
     by_id = {step.id: step for step in steps}
     for first in range(whole.first_id, whole.last_id + 1, IDS_AT_ONCE):
-        rotated: dict[tuple[int, int], int] = {}
         lost: dict[int, list[Displaced]] = {}
         for each in waits.lost_with_steps(conn, campaign.id, returning, first, first + IDS_AT_ONCE - 1):
             lost.setdefault(each.step_id, []).append(each)
-        for step_id, coming in sorted(lost.items()):
-            _wait_at(conn, campaign, by_id[step_id], coming, rotated, zone=zone)
+        for step_id, cancelled in sorted(lost.items()):
+            there = waits.standing(conn, step_id, [each.contact_id for each in cancelled])
+            standing = {(contact_id, rotation) for contact_id, _, rotation in there}
+            coming = [each for each in cancelled if (each.contact_id, each.rotation) not in standing]
+            outcomes.take_back(conn, step_id, [(each.contact_id, each.rotation, each.passage) for each in coming])
+            _wait_at(conn, campaign, by_id[step_id], coming, {}, zone=zone)
 
 
 def _present(displaced: Displaced, rotated: Mapping[tuple[int, int], int]) -> int:

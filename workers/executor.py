@@ -371,6 +371,7 @@ def stop_if_failing(
     if failing is None or not campaigns.set_published(conn, campaign.id, False, now=now):
         return
     step = campaign.step(failing.step_id)
+    log.warning("campaign_paused", campaign=campaign.key, who="parcours")
     minutes = stop.within // timedelta(minutes=1)
     within = "an hour" if minutes == 60 else f"{minutes} minutes"
     campaigns.audit(

@@ -18,9 +18,9 @@ from parcours.db.tables import membership as memberships
 from parcours.db.tables import rules as rule_tables
 from parcours.db.tables.membership import Chunk, Sources
 from parcours.db.tables.waits import EVERYTHING
-from parcours.domain.campaign import StopRule
+from parcours.domain.campaign import Campaign, StopRule
 from parcours.domain.jobs import ExecuteDue, Order, RebuildSegments, RunSweep, SyncMembers
-from parcours.workers import dates, local_time, rebuilding, rules
+from parcours.workers import dates, exits, local_time, rebuilding, rules
 from parcours.workers.alignment import sync_chunk
 from parcours.workers.batch_size import Pace
 from parcours.workers.executor import BY_DEFAULT, execute_due
@@ -294,6 +294,19 @@ def _room(scope: Scope, done: Counter[str]) -> int | None:
     )
 
 
+def _out_by_rule(
+    conn: Connection, campaign: Campaign, part: Chunk, width: int, *, now: datetime, zone: ZoneInfo
+) -> set[Chunk]:
+    """Return the chunks of a range that have a member whom an exit by rule lets out.
+
+    It is asked of everybody, as repair: whoever changes lets contacts out at once, so that mostly there is none.
+    """
+    out = exits.of_range(conn, campaign, part, now=now, zone=zone)
+    ids = memberships.active(conn, campaign.id, sorted(out)) if out else ()
+    firsts = {part.first_id + (id_ - part.first_id) // width * width for id_ in ids}
+    return {Chunk(first, min(first + width - 1, part.last_id)) for first in firsts}
+
+
 def _chunks(
     conn: Connection, campaign_id: int, scope: Scope, *, now: datetime, zone: ZoneInfo, width: int
 ) -> list[Chunk]:
@@ -310,11 +323,8 @@ def _chunks(
         first, last = max(first, min(scope.contact_ids)), min(last, max(scope.contact_ids))
     first = max(first, scope.min_id) if scope.min_id is not None else first
     last = min(last, scope.max_id) if scope.max_id is not None else last
-    # What exits by rule say is asked of everybody, as repair: whoever changes lets contacts out at once. Seldom does a
-    # segment that is an exit hold somebody: whoever comes into it is out at once.
-    if campaign.rule_exits or (
-        sources.exits and memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1)
-    ):
+    # Seldom does a segment that is an exit hold somebody: whoever comes into it is out at once.
+    if sources.exits and memberships.exiting(conn, campaign_id, sources.exits, Chunk(first, last), limit=1):
         return [Chunk(start, min(start + width - 1, last)) for start in range(first, last + 1, width)]
     at_once = max(1, READ_AT_ONCE // width) * width
     chunks: list[Chunk] = []
@@ -331,6 +341,8 @@ def _chunks(
         )
         if by_date is not None:
             found = sorted({*found, *dates_table.due_chunks(conn, campaign_id, part, width=width, now=now)})
+        if campaign.rule_exits:
+            found = sorted({*found, *_out_by_rule(conn, campaign, part, width, now=now, zone=zone)})
         chunks += found
     if campaign.event_sources and sources.segment_ids:
         chunks += _beside_runs(

@@ -83,6 +83,14 @@ def record(conn: Connection, outcomes: Sequence[OutcomeRow]) -> None:
     )
 
 
+def take_back(conn: Connection, step_id: int, cancelled: Sequence[tuple[int, int, int]]) -> None:
+    """Delete the cancelled ends of passages that go on, and count them no more: (contact id, rotation, passage)."""
+    if cancelled:
+        contacts, rotations, passages = map(list, zip(*cancelled, strict=True))
+        given = {"step_id": step_id, "contact_ids": contacts, "rotations": rotations, "passages": passages}
+        conn.execute(sql["take_back"], given)
+
+
 def _written(written: dict[int, str], detail: Any) -> str:
     text = json.dumps(detail, default=str)
     if "\\u" in text:

@@ -14,6 +14,20 @@ FROM unnest(CAST(:step_ids AS int[]), CAST(:days AS date[]), CAST(:results AS re
 ORDER BY step_id, day, result
 ON CONFLICT (step_id, day, result, slot) DO UPDATE SET n = step_count.n + excluded.n;
 
+-- name: take_back
+-- By the primary keys of the partitions.
+WITH gone AS (
+    DELETE FROM outcome
+    WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id = :step_id AND result = 'cancelled'
+      AND (contact_id, rotation, passage) IN (
+          SELECT * FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[]), CAST(:passages AS int[]))
+      )
+    RETURNING (at AT TIME ZONE 'UTC')::date AS day
+)
+INSERT INTO step_count (step_id, day, result, slot, n)
+SELECT :step_id, day, 'cancelled', (SELECT counter_slot()), -count(*) FROM gone GROUP BY day ORDER BY day
+ON CONFLICT (step_id, day, result, slot) DO UPDATE SET n = step_count.n + excluded.n;
+
 -- name: count_campaign
 -- By the day for good, and by the hour for the graph of a day, which does not show who left.
 WITH counted AS (

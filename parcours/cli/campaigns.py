@@ -355,7 +355,7 @@ def _switch(campaign: str, published: bool, now: str | None) -> bool:
     word = "published" if published else "paused"
     here.say(f"{found.key} {'is' if done.changed else 'was already'} {word}.")
     if published and done.why_not:
-        here.say(f"It is not running yet: {done.why_not}.")
+        here.say(f"It is not running: {done.why_not}.")
     return done.changed
 
 

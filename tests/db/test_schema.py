@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from parcours.db import schema
 from parcours.db.engine import connect
 from parcours.db.partitions import ensure_partitions
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 from tests.workers.worlds import START
 
 
@@ -125,5 +125,34 @@ def test_what_dates_of_contacts_need_can_be_taken_out_and_put_back(older: Engine
         alembic.downgrade(config, "-1")
         conn.execute(text('UPDATE contact SET fields = \'{"birthday": "1990-03-09"}\''))
         conn.commit()
+    schema.upgrade(older)
+    assert schema.current(older) == schema.newest()
+
+
+# Migrations from this one on can be undone.
+FIRST_WITH_DOWNGRADE = "0033"
+
+
+def test_every_migration_from_a_documented_one_on_has_a_downgrade() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    scripts = list(ScriptDirectory.from_config(config).walk_revisions())
+    undone = {each.revision for each in scripts if callable(getattr(each.module, "downgrade", None))}
+    assert undone == {each.revision for each in scripts if each.revision >= FIRST_WITH_DOWNGRADE}
+    (before,) = {each.down_revision for each in scripts if each.revision == FIRST_WITH_DOWNGRADE}
+    page = (ROOT / "docs" / "howto" / "upgrade.md").read_text(encoding="utf-8")
+    assert f"Each migration from {FIRST_WITH_DOWNGRADE} on has a downgrade" in page
+    assert f"back to revision {before}" in page
+
+
+def test_all_downgrades_can_be_done_and_undone(older: Engine) -> None:
+    schema.upgrade(older)
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    with older.connect() as conn:
+        config.attributes["connection"] = conn
+        alembic.downgrade(config, "0032")
+        conn.commit()
+    assert schema.current(older) == "0032"
     schema.upgrade(older)
     assert schema.current(older) == schema.newest()

@@ -6,6 +6,10 @@ LOG_EVENTS = {
     "broker_away": "The broker is unavailable; the process retries automatically.",
     "campaign_unreadable": "This process cannot read a stored campaign. The campaign is stopped; all others keep "
     "running.",
+    "campaign_paused": "A user paused a campaign on a page or over REST, or the campaign stopped itself because a step "
+    "fails for too many contacts (`who` is `parcours`). Its messages wait. The activity of the campaign also has what "
+    "commands and files change.",
+    "campaign_published": "A campaign was switched on, on a page or over REST.",
     "consumer_failed": "Reading events failed unexpectedly. The current messages were returned to the queue.",
     "database_away": "The database is unavailable; the process retries automatically.",
     "database_busy": "A transaction was aborted by a deadlock or a lock timeout, and is retried.",
@@ -51,6 +55,11 @@ LOG_EVENTS = {
     "evaluated again in an hour.",
     "exit_rule_failed": "The exit rule of a campaign failed for `contacts` contacts. They stay in; it is evaluated "
     "again in an hour.",
+    "messages_kept_back": "This process keeps back the messages of a channel, because its provider is paused. Written "
+    "once, until messages can be sent again.",
+    "sending_paused": "Several attempts in a row failed: all workers stop sending to a provider, for `seconds` at "
+    "first. They try one message from time to time. `parcours status` shows the error.",
+    "sending_resumed": "A provider responds again after `sending_paused`; its messages are sent.",
     "rule_failed": "A segment's rule failed for some contacts. Their membership does not change.",
     "rule_range_failed": "A segment's rule failed for a range of contacts. If `in_python` is false, it is tried again.",
     "rules_go_round": "Segment rules and campaigns change each other without end. Change one of the rules.",

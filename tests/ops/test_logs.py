@@ -253,6 +253,8 @@ def test_the_next_minute_says_how_many_lines_were_left_out() -> None:
 # Nobody outside can cause these as often as they like, for the reason given.
 NOT_BY_STRANGERS = {
     "campaign_unreadable": "once a claim of its lane",
+    "campaign_paused": "once a change by a user, or once when a campaign stops itself",
+    "campaign_published": "once a change by a user",
     "consumer_failed": "the process pauses or ends",
     "events_acted_on": "once a batch",
     "events_stored": "once a batch",
@@ -263,6 +265,9 @@ NOT_BY_STRANGERS = {
     "import_failed": "once an import, which a person started",
     "hint_not_published": "once, until hints are published again",
     "inbox_full": "once, until there is room",
+    "messages_kept_back": "once, until messages can be sent again",
+    "sending_paused": "once, until the provider responds",
+    "sending_resumed": "once after the provider was paused",
     "message_failed": "once a message of the task queue, whose hints are few",
     "message_handled": "once a message of the task queue, whose hints are few",
     "part_died": "once",

@@ -7,6 +7,10 @@ from collections import Counter
 
 import pytest
 
+from parcours.db.checks import invariants
+from parcours.db.reads import overview
+from parcours.db.reads.overview import StepFigures
+from parcours.db.tables import campaigns
 from parcours.services import apply_campaign
 from parcours.web.pages.campaign_form import choices_of
 from tests.workers.worlds import World, at
@@ -28,6 +32,17 @@ def standing(world: World) -> list[tuple[str, str, str, object]]:
     return sorted((wait.contact, wait.step, wait.reason, wait.due_at) for wait in world.waits())
 
 
+def counted(world: World) -> dict[str, StepFigures]:
+    with world.engine.connect() as conn:
+        found = world.found(conn)
+        figures = overview.figures(conn, campaigns.load(conn, found.id, found.version, world.zone))
+    return {each.step: each for each in figures.steps}
+
+
+def broken(world: World) -> list[str]:
+    return [each.name for each in invariants.run(world.engine) if each.violations]
+
+
 def test_waits_at_steps_that_return_are_there_again_with_their_times(world: World) -> None:
     world.crowd(3, segment="everyone")
     world.campaign(BOTH)
@@ -47,6 +62,27 @@ def test_waits_at_steps_that_return_are_there_again_with_their_times(world: Worl
     )
     assert world.tally()["cold done"] == 2
     assert world.tally()["first done"] == 3
+
+
+def test_a_step_counts_once_who_waits_there_again(world: World) -> None:
+    world.crowd(3, segment="everyone")
+    world.campaign(BOTH)
+    world.run()
+    before = counted(world)
+    assert before["later"].reached == 3
+    for hour in (12, 14):
+        world.campaign(KEPT, when=at(1, f"{hour}:00"))
+        world.campaign(BOTH, when=at(1, f"{hour + 1}:00"))
+        now = counted(world)
+        assert {key: (each.reached, each.waiting, each.results) for key, each in now.items()} == {
+            key: (each.reached, each.waiting, each.results) for key, each in before.items()
+        }
+        assert broken(world) == []
+    world.happens("c1", "page.hit", at(2), url="u")
+    world.run(at(20))
+    assert counted(world)["later"].reached == counted(world)["hit"].reached == 3
+    assert counted(world)["hit"].results["cancelled"] == 0
+    assert broken(world) == []
 
 
 def test_who_left_or_began_again_meanwhile_is_not_put_back(world: World) -> None:

@@ -13,10 +13,12 @@ from sqlalchemy.exc import OperationalError
 from parcours.db.reads import batch
 from parcours.db.tables import companies
 from parcours.db.tables import rules as rule_table
+from parcours.db.tables.membership import Chunk
+from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.contacts.contact import Contact
 from parcours.producers.files.campaigns import CampaignFileError
 from parcours.services import rule_check, segment_rules
-from parcours.workers import membership, rebuilding, rules
+from parcours.workers import membership, rebuilding, rules, sweeps
 from tests.workers.test_rules import install_condition
 from tests.workers.worlds import World, at, event
 
@@ -150,6 +152,29 @@ def test_update_asks_exit_rules_where_nothing_else_is_to_do(world: World) -> Non
     world.write("INSERT INTO contact_tag (contact_id, tag) SELECT id, 'customer' FROM contact WHERE key = 'ann'")
     world.update(at(2))
     assert world.members() == {"ann": "exit 1", "ben": "in 1"}
+
+
+def test_update_works_only_on_ranges_in_which_an_exit_rule_lets_a_member_out(world: World) -> None:
+    world.crowd(9, segment="everyone")
+    world.contacts("elsewhere")
+    world.campaign(LATER, exit=[{"rule": CUSTOMER}])
+    world.run()
+    world.time_passes(at(1))
+
+    def looked_at() -> list[Chunk]:
+        with world.engine.connect() as conn:
+            found = world.found(conn)
+            return sweeps._chunks(conn, found.id, EVERYTHING, now=at(2), zone=world.zone, width=2)
+
+    assert looked_at() == []
+    tagged = "INSERT INTO contact_tag (contact_id, tag) SELECT id, 'customer' FROM contact WHERE key = :key"
+    world.write(tagged, key="elsewhere")
+    assert looked_at() == []
+    world.write(tagged, key="c4")
+    (row,) = world.read("SELECT id FROM contact WHERE key = 'c4'")
+    assert [chunk.first_id <= row.id <= chunk.last_id for chunk in looked_at()] == [True]
+    assert world.update(at(2)) == {"removed": 1}
+    assert looked_at() == []
 
 
 @pytest.mark.parametrize("way", ["update", "segment", "limit"])

@@ -37,11 +37,11 @@ from parcours.web.pages import (
     samples,
 )
 from parcours.web.pages.campaign_form import choices_of
-from parcours.web.pages.draft_bench import SAME, Bench, anew_of, bench_of
+from parcours.web.pages.draft_bench import SAME, AddressOf, Bench, anew_of, bench_at
 from parcours.web.pages.draft_operations import DraftOperation
 from parcours.web.pages.draft_trees import Drawing
 from parcours.web.pages.rendering import redirect, render, sentence
-from parcours.web.security.access import FormBody, Visitor
+from parcours.web.security.access import Visitor
 
 router = pages_router()
 
@@ -52,28 +52,13 @@ _ID = re.compile(r"[a-z][\w-]{0,100}")
 
 
 @router.get("/campaigns/{key}/build")
-def show(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
-    with site.engine.connect() as conn:
-        return _page(request, conn, site, bench_of(conn, who, key=key, draft_id=None))
-
-
 @router.get("/drafts/{draft_id}")
-def show_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf) -> Response:
+def show(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf) -> Response:
     with site.engine.connect() as conn:
-        bench = bench_of(conn, who, key=None, draft_id=draft_id)
-        if bench.found is not None:
+        bench = bench_at(conn, who, address)
+        if address.key is None and bench.found is not None:
             return redirect(request, bench.base)
         return _page(request, conn, site, bench)
-
-
-@router.post("/campaigns/{key}/build")
-def operate(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
-    return _operate(request, site, who, form, key=key)
-
-
-@router.post("/drafts/{draft_id}")
-def operate_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
-    return _operate(request, site, who, form, draft_id=draft_id)
 
 
 def _page(
@@ -182,18 +167,12 @@ def _matches(drawing: Drawing, data: Mapping[str, Any], wanted: str) -> list[dra
     return found[:MOST_FOUND]
 
 
-def _operate(
-    request: Request,
-    site: Site,
-    who: Visitor,
-    form: FormBody,
-    *,
-    key: str | None = None,
-    draft_id: int | None = None,
-) -> Response:
+@router.post("/campaigns/{key}/build")
+@router.post("/drafts/{draft_id}")
+def operate(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
     does = form.text("do")
     with site.engine.begin() as conn:
-        bench = replace(bench_of(conn, who, key=key, draft_id=draft_id), only=form.text("only") or None)
+        bench = replace(bench_at(conn, who, address), only=form.text("only") or None)
         now = database_now(conn)
         if does == "discard":
             drafts.delete(conn, bench.draft.id, who.who)
@@ -221,7 +200,7 @@ def _operate(
             if does == "yaml":
                 # What somebody wrote stays where it is, with what is wrong.
                 refused = {"panel": "yaml", "yaml": form.text("text"), "yaml_problems": [str(error)]}
-                again = bench_of(conn, who, key=key, draft_id=draft_id)
+                again = bench_at(conn, who, address)
                 return _page(request, conn, site, again, refused=refused)
             return redirect(request, bench.url(step=here, focus="card"), flash=sentence(str(error)), kind="error")
         if work.address is not None:
@@ -252,15 +231,9 @@ def _back(
 
 
 @router.post("/campaigns/{key}/build/count")
-def count(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+@router.post("/drafts/{draft_id}/count")
+def count(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
     """How many contacts match a rule of the form, now."""
     with site.engine.connect() as conn:
-        bench_of(conn, who, key=key, draft_id=None)
-        return draft_rules.count(request, conn, site, form)
-
-
-@router.post("/drafts/{draft_id}/count")
-def count_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
-    with site.engine.connect() as conn:
-        bench_of(conn, who, key=None, draft_id=draft_id)
+        bench_at(conn, who, address)
         return draft_rules.count(request, conn, site, form)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+import structlog
 from fastapi import Request, Response
 from sqlalchemy import Connection, Row
 
@@ -29,6 +30,7 @@ from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.plan_words import effect_line
 from parcours.web.pages.rendering import redirect, render
 
+log = structlog.get_logger()
 router = pages_router()
 
 PER_PAGE = 25
@@ -319,6 +321,8 @@ def _overdue(n: int) -> str:
 def publish(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
     found, done = _switch(key, True, site, who.who)
     said = _("“{name}” was switched on.", name=found.name)
+    if done.why_not:
+        said = f"{said} {_('It is not running: {why}.', why=told(done.why_not))}"
     return redirect(request, "/campaigns", flash=said, kind="warning" if done.why_not else "done")
 
 
@@ -332,7 +336,10 @@ def pause(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
 def _switch(key: str, published: bool, site: Site, who: str) -> tuple[Found, campaign_changes.Switched]:
     with site.engine.begin() as conn:
         found = campaigns.find(conn, key)
-        return found, campaign_changes.switch(conn, found, published, who=who, now=database_now(conn))
+        done = campaign_changes.switch(conn, found, published, who=who, now=database_now(conn))
+        if done.changed:
+            log.info("campaign_published" if published else "campaign_paused", campaign=found.key, who=who)
+        return found, done
 
 
 # Copying and deleting.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from fastapi import Depends, Request
 from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
@@ -56,6 +57,29 @@ class Bench:
         back = f"{self.base}?{'settings=1' if step is None else f'step={step}'}&pick={pick}"
         path, end = ("/forms", "#new") if what == "forms" else (f"/{what}/+new", "")
         return f"{path}?{urlencode({'back': back})}{end}"
+
+
+class DraftAddress(NamedTuple):
+    """What the address of a page of the builder names: a campaign by its key, or a draft of a new one."""
+
+    key: str | None
+    draft_id: int | None
+
+
+def address_of(request: Request) -> DraftAddress:
+    """Return what the address of a request names. Each page of the builder has both addresses."""
+    given = request.path_params
+    draft_id = str(given.get("draft_id", ""))
+    number = int(draft_id) if draft_id.isascii() and draft_id.isdigit() and len(draft_id) < 19 else 0
+    return DraftAddress(given.get("key"), None if "key" in given else number)
+
+
+AddressOf = Annotated[DraftAddress, Depends(address_of)]
+
+
+def bench_at(conn: Connection, visitor: Visitor, address: DraftAddress) -> Bench:
+    """Return the bench that an address names; otherwise as `bench_of`."""
+    return bench_of(conn, visitor, key=address.key, draft_id=address.draft_id)
 
 
 def bench_of(conn: Connection, visitor: Visitor, *, key: str | None, draft_id: int | None) -> Bench:

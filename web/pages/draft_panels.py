@@ -44,11 +44,10 @@ from parcours.web.pages import (
     setting_rows,
 )
 from parcours.web.pages.campaign_form import CATCH_UP, PRIORITY, REENTRY
-from parcours.web.pages.draft_bench import LENGTHS, SETTINGS, Bench, bench_of, place_of
+from parcours.web.pages.draft_bench import LENGTHS, SETTINGS, AddressOf, Bench, bench_at, place_of
 from parcours.web.pages.panels import PanelChoice, PanelWidget
 from parcours.web.pages.rendering import render
 from parcours.web.pages.samples import Sample
-from parcours.web.security.access import FormBody, Visitor
 
 router = pages_router()
 
@@ -304,21 +303,11 @@ def of_settings(
 
 
 @router.post("/campaigns/{key}/build/preview")
-def preview(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
-    """What a step says and when it is due for a contact, while somebody types; nothing is kept but the contact."""
-    return _preview(request, site, who, form, key=key)
-
-
 @router.post("/drafts/{draft_id}/preview")
-def preview_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
-    return _preview(request, site, who, form, draft_id=draft_id)
-
-
-def _preview(
-    request: Request, site: Site, who: Visitor, form: FormBody, *, key: str | None = None, draft_id: int | None = None
-) -> Response:
+def preview(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
+    """What a step says and when it is due for a contact, while somebody types; nothing is kept but the contact."""
     with site.engine.connect() as conn:
-        bench = bench_of(conn, who, key=key, draft_id=draft_id)
+        bench = bench_at(conn, who, address)
         try:
             step = edit.find(bench.file, form.text("step")).step
         except EditError:

@@ -23,12 +23,11 @@ from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, _n
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_panels, draft_trees, pages_router
 from parcours.web.pages.campaign_form import choices_of, plan_lines
-from parcours.web.pages.draft_bench import Bench, bench_of
+from parcours.web.pages.draft_bench import AddressOf, Bench, bench_at
 from parcours.web.pages.draft_trees import Drawing
 from parcours.web.pages.plan_words import NO_NAMES, removed_step
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.pages.step_titles import Names, quoted
-from parcours.web.security.access import FormBody, Visitor
 
 router = pages_router()
 
@@ -36,25 +35,10 @@ _NO_PLAN: dict[str, Any] = {"planned": None, "lines": [], "choices": [], "moves"
 
 
 @router.get("/campaigns/{key}/build/review")
-def review(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
-    with site.engine.connect() as conn:
-        return _review(request, conn, site, bench_of(conn, who, key=key, draft_id=None))
-
-
 @router.get("/drafts/{draft_id}/review")
-def review_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf) -> Response:
+def review(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf) -> Response:
     with site.engine.connect() as conn:
-        return _review(request, conn, site, bench_of(conn, who, key=None, draft_id=draft_id))
-
-
-@router.post("/campaigns/{key}/build/review")
-def apply(request: Request, key: str, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
-    return _apply(request, site, who, form, key=key)
-
-
-@router.post("/drafts/{draft_id}/review")
-def apply_draft(request: Request, draft_id: int, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
-    return _apply(request, site, who, form, draft_id=draft_id)
+        return _review(request, conn, site, bench_at(conn, who, address))
 
 
 def before(
@@ -152,31 +136,25 @@ def _meanwhile(conn: Connection, site: Site, bench: Bench) -> dict[str, Any]:
     }
 
 
-def _apply(
-    request: Request,
-    site: Site,
-    who: Visitor,
-    form: FormBody,
-    *,
-    key: str | None = None,
-    draft_id: int | None = None,
-) -> Response:
+@router.post("/campaigns/{key}/build/review")
+@router.post("/drafts/{draft_id}/review")
+def apply(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf, form: FormOf) -> Response:
     """Do what the review said, if it still says so."""
     with site.engine.connect() as conn, conn.begin() as transaction:
-        bench = bench_of(conn, who, key=key, draft_id=draft_id)
+        bench = bench_at(conn, who, address)
         now = database_now(conn)
         checked = draft_trees.checked(conn, bench.file, site.zone)
         if checked.file is None:
             transaction.rollback()
             return _review(request, conn, site, bench, changed=True, status=409)
         campaign_changes.hold(conn, checked.file.campaign, now=now)
-        bench = bench_of(conn, who, key=key, draft_id=draft_id)
+        bench = bench_at(conn, who, address)
         stale = bench.found is not None and bench.draft.base_version != bench.found.version
         planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
         if stale or _is_taken(conn, bench) or form.text("seen") != planned.digest:
             transaction.rollback()
             with site.engine.connect() as again:
-                return _review(request, again, site, bench_of(again, who, key=key, draft_id=draft_id), changed=True)
+                return _review(request, again, site, bench_at(again, who, address), changed=True)
         if "published" in form:
             planned = campaign_plan.plan(conn, _switched_on(checked.file), zone=site.zone)
         campaign_id = apply_campaign.apply(

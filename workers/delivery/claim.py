@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from threading import Lock
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -39,6 +41,10 @@ MESSAGES_AT_ONCE = 200
 LANES_AT_ONCE = 20
 
 CANCELLED_AT_ONCE = 1000
+
+# Channels of databases whose messages this process keeps back.
+_kept_back: set[tuple[str, str]] = set()
+_keeping = Lock()
 
 
 @dataclass(slots=True)
@@ -105,8 +111,10 @@ def claim(
     batch = ClaimedBatch(circuits=outbox.circuits(conn))
     limit = MESSAGES_AT_ONCE
     circuit = batch.circuits.get(channel)
-    if circuit is not None and circuit.admits(clock) != "all":
-        limit = 1 if circuit.admits(clock) == "one" else 0
+    admits = "all" if circuit is None else circuit.admits(clock)
+    if admits != "all":
+        limit = 1 if admits == "one" else 0
+    _tell_kept_back(conn, channel, admits)
     rate = delivery.per_second.get(channel)
     if rate is not None and limit:
         limit, batch.wait = _granted(conn, channel, rate, limit, clock)
@@ -136,6 +144,19 @@ def claim(
     _hold_back(conn, batch, channel, now=now, zone=zone)
     batch.tests, batch.chosen = winners.decided(conn, batch.messages, batch.emails, now=now)
     return batch
+
+
+def _tell_kept_back(conn: Connection, channel: str, admits: Literal["all", "one", "none"]) -> None:
+    """Write a line when this process begins to keep messages back whose provider is away, and not at every look."""
+    place = (str(conn.engine.url), channel)
+    with _keeping:
+        begins = admits == "none" and place not in _kept_back
+        if admits == "none":
+            _kept_back.add(place)
+        elif admits == "all":
+            _kept_back.discard(place)
+    if begins:
+        log.info("messages_kept_back", channel=channel)
 
 
 def _of_lane(

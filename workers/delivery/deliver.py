@@ -27,7 +27,7 @@ from parcours.db.tables.refusals import RefusalChange
 from parcours.db.tables.variant_tests import TriedPlace
 from parcours.db.tables.waits import EVERYTHING
 from parcours.domain.campaign import StopRule
-from parcours.domain.messages.circuit import circuit_after
+from parcours.domain.messages.circuit import Circuit, circuit_after
 from parcours.domain.messages.results import Claimed, GaveUp, Result, Retry, Sent, Untried
 from parcours.domain.messages.settle import settle
 from parcours.domain.messages.templates import RenderError
@@ -353,6 +353,7 @@ class _Sending:
             )
             if after != before:
                 outbox.save_circuit(conn, provider, after, now=clock)
+            _tell(provider, before, after, now=clock)
             if after is None:
                 self.batch.circuits.pop(provider, None)
                 continue
@@ -361,6 +362,20 @@ class _Sending:
                 self._away.add(provider)
                 paused |= {message.key: now + max(after.opened_until - clock, timedelta(0)) for message, _ in away}
         return paused
+
+
+def _tell(provider: str, before: Circuit | None, after: Circuit | None, *, now: datetime) -> None:
+    """Write a line when sending by a provider is paused, and when it goes on; none for each try in between."""
+    was = before is not None and before.opened_until is not None
+    if after is not None and after.opened_until is not None and not was:
+        log.warning("sending_paused", provider=provider, failures=after.failures, seconds=_seconds(after, now))
+    elif after is None and was:
+        log.info("sending_resumed", provider=provider)
+
+
+def _seconds(circuit: Circuit, now: datetime) -> float:
+    assert circuit.opened_until is not None
+    return round((circuit.opened_until - now).total_seconds(), 1)
 
 
 def _count_emails(conn: Connection, recorded: Sequence[outbox.Recorded], *, now: datetime) -> None:

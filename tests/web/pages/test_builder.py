@@ -410,3 +410,9 @@ def test_no_template_of_the_pages_is_left_out_of_the_repository() -> None:
     if run.returncode > 1:
         pytest.skip("not in a clone")
     assert run.stdout == ""
+
+
+@pytest.mark.parametrize("number", ["nonsense", "0", "-1", "9" * 30, "٣"])
+def test_the_address_of_no_draft_is_not_found(http: TestClient, number: str) -> None:
+    for path in ("", "/review"):
+        assert http.get(f"/drafts/{number}{path}").status_code == 404

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from parcours.db.tables import campaigns
 from tests.ops.test_health_and_metrics import free_port
 from tests.web.conftest import Start, count, eventually
+from tests.web.pages.builder_keys import begin_empty, choose, heard, launch, pick, reach, take_first_segment
 from tests.web.pages.test_overview_browser import CHROMIUM, WAIT_MS, tab
 from tests.web.test_processes import is_ready
 from tests.workers.worlds import World
@@ -22,55 +23,6 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {C
 @pytest.fixture
 def world(engine: Engine, tmp_path: Path) -> World:
     return World(engine, tmp_path)
-
-
-def choose(page: Page, name: str) -> None:
-    """Go to a button or a box by its tab stop, and press it."""
-    button = page.locator(".offer", has_text=name).first
-    for _ in range(120):
-        if button.evaluate("each => each === document.activeElement"):
-            page.keyboard.press("Enter")
-            return
-        page.keyboard.press("Tab")
-    raise AssertionError(f"no way to {name}")
-
-
-def reach(page: Page, selector: str) -> None:
-    """Press Tab until something has the focus."""
-    expect(page.locator(selector).first).to_be_visible()
-    for _ in range(120):
-        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
-            return
-        page.keyboard.press("Tab")
-    raise AssertionError(f"no way to {selector}")
-
-
-def pick(page: Page, letters: str, value: str) -> None:
-    """Choose an option of the list that has the focus by typing its first letters."""
-    if page.evaluate("document.activeElement.value") != value:
-        page.keyboard.type(letters)
-    expect(page.locator(":focus")).to_have_value(value)
-
-
-def heard(page: Page) -> list[str]:
-    """Return a list to which every error of a page is added."""
-    problems: list[str] = []
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    return problems
-
-
-def begin_empty(page: Page, port: int, name: str) -> None:
-    """Begin a campaign without a template, by keyboard alone."""
-    page.goto(f"http://127.0.0.1:{port}/drafts/+new")
-    reach(page, "#name")
-    page.keyboard.type(name)
-    reach(page, "[name=template]")
-    for _ in range(6):
-        if page.evaluate("document.activeElement.value") == "empty":
-            break
-        page.keyboard.press("ArrowUp")
-    page.keyboard.press("Enter")
 
 
 def test_a_campaign_is_built_by_keyboard_launched_with_a_segment_and_moves(
@@ -86,9 +38,7 @@ def test_a_campaign_is_built_by_keyboard_launched_with_a_segment_and_moves(
         begin_empty(tab, port, "Keys only")
         # The segment that existed before.
         expect(tab.locator("#panel-title")).to_have_text("Settings")
-        reach(tab, "[name=segments]")
-        keys.press("Space")
-        expect(tab.locator("#flashes")).to_contain_text("Settings changed.")
+        take_first_segment(tab)
         tab.evaluate("window.notReloaded = true")
         # The first step: an email.
         reach(tab, "#plus-first")
@@ -142,13 +92,7 @@ def test_a_campaign_is_built_by_keyboard_launched_with_a_segment_and_moves(
         expect(tab.locator("#effects")).to_contain_text("The campaign will be created with 4 steps.")
         assert tab.evaluate("window.notReloaded")
         # Launched.
-        reach(tab, "#effects .button.primary")
-        keys.press("Enter")
-        reach(tab, "[name=published]")
-        keys.press("Space")
-        reach(tab, "button.primary")
-        keys.press("Enter")
-        expect(tab.locator("#state")).to_have_text("Running")
+        launch(tab)
         eventually(lambda: count(world.engine, "membership") == 20, seconds=30)
         eventually(lambda: len(world.read("SELECT FROM wait")) == 20, seconds=40)
         expect(tab.locator("#tile-added")).to_have_text("20", timeout=WAIT_MS)
@@ -166,9 +110,7 @@ def test_rules_of_an_exit_the_goal_and_a_decision_are_built_by_keyboard(start: S
         eventually(lambda: is_ready(port))
         keys = tab.keyboard
         begin_empty(tab, port, "Rules only")
-        reach(tab, "[name=segments]")
-        keys.press("Space")
-        expect(tab.locator("#flashes")).to_contain_text("Settings changed.")
+        take_first_segment(tab)
         tab.evaluate("window.notReloaded = true")
 
         def condition(rule: str, type_: str, letters: str) -> None:

@@ -18,7 +18,7 @@ from parcours.domain.campaign_file.model import BRANCH_NAMES
 from parcours.producers.files.campaigns import read_text
 from tests.ops.test_health_and_metrics import free_port
 from tests.web.conftest import ROOT, Start, count, eventually
-from tests.web.pages.test_builder_browser import begin_empty, choose, heard, pick, reach
+from tests.web.pages.builder_keys import begin_empty, choose, heard, launch, pick, reach, take_first_segment
 from tests.web.pages.test_overview_browser import CHROMIUM, WAIT_MS, tab
 from tests.web.test_processes import is_ready
 from tests.workers.worlds import World
@@ -79,9 +79,7 @@ def test_the_welcome_example_is_built_by_keyboard_and_its_contacts_go_through(
         keys = tab.keyboard
         begin_empty(tab, port, "Welcome")
         # The segment that existed before.
-        reach(tab, "[name=segments]")
-        keys.press("Space")
-        expect(tab.locator("#flashes")).to_contain_text("Settings changed.")
+        take_first_segment(tab)
         reach(tab, "#plus-first")
         keys.press("Enter")
         send(tab, "w", "welcome", "Hello", "hello")
@@ -117,13 +115,7 @@ def test_the_welcome_example_is_built_by_keyboard_and_its_contacts_go_through(
         expect(tab.locator("#effects")).to_contain_text("The campaign will be created with 4 steps.")
         expect(tab.locator("#effects")).to_contain_text("20 contacts will join.")
         # Launched.
-        reach(tab, "#effects .button.primary")
-        keys.press("Enter")
-        reach(tab, "[name=published]")
-        keys.press("Space")
-        reach(tab, "button.primary")
-        keys.press("Enter")
-        expect(tab.locator("#state")).to_have_text("Running")
+        launch(tab)
         with world.engine.connect() as conn:
             found = campaigns.find(conn, "welcome")
             made = to_data(campaigns.read_version(conn, found.key, found.id, found.version).file)

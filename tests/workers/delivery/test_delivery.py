@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from parcours.cli.explain import message_sentence
 from parcours.db.checks import invariants
@@ -269,8 +270,11 @@ def test_a_campaign_whose_messages_fail_for_many_stops_itself(world: World, post
     world.campaign(SEND)
     world.run()
     post.email.otherwise = GaveUp("554 no")
-    post.deliver()
+    with capture_logs() as logs:
+        post.deliver()
     assert world.audit()[-1].startswith("parcours: stopped: ")
+    paused = [each for each in logs if each["event"] == "campaign_paused"]
+    assert [(each["campaign"], each["who"]) for each in paused] == [("c", "parcours")]
 
 
 def test_a_provider_that_is_away_is_left_alone_by_all_and_nobody_fails(world: World, post: Post) -> None:
@@ -298,6 +302,31 @@ def test_a_provider_that_is_away_is_left_alone_by_all_and_nobody_fails(world: Wo
     assert post.deliver(later + timedelta(minutes=1)) == {"sent": 119}
     assert post.deliver(later + timedelta(hours=2)) == {"sent": 1}
     assert world.read("SELECT FROM circuit") == []
+
+
+def test_the_log_tells_once_that_sending_is_paused_that_messages_are_kept_back_and_that_sending_goes_on(
+    world: World, post: Post
+) -> None:
+    world.email("hello")
+    world.crowd(120, segment="everyone")
+    world.campaign(SEND)
+    world.run()
+    kept = ("sending_paused", "sending_resumed", "messages_kept_back")
+    with capture_logs() as logs:
+        post.email.otherwise = Retry("ann@example.com: connection refused", away=True)
+        for minutes in range(3):
+            post.deliver(START + timedelta(hours=minutes))
+            post.deliver(START + timedelta(hours=minutes))
+            world.write("UPDATE circuit SET opened_until = now()")
+        post.email.otherwise = Sent()
+        post.deliver(START + timedelta(hours=9))
+        post.deliver(START + timedelta(hours=12))
+    told = [each for each in logs if each["event"] in kept]
+    # Nothing of the tries in between.
+    assert [each["event"] for each in told] == ["sending_paused", "messages_kept_back", "sending_resumed"]
+    assert (told[0]["provider"], told[0]["failures"], told[1]["channel"]) == ("email", 5, "email")
+    assert 4 < told[0]["seconds"] <= 5
+    assert "example.com" not in str(told)
 
 
 def test_a_message_that_a_provider_breaks_on_is_not_the_probe_each_time(world: World, post: Post) -> None:
