@@ -191,6 +191,7 @@ LONG = (
     "tests/workers/test_chaos.py",
     "tests/workers/test_processes.py",
     "tests/workers/delivery/test_delivery_processes.py",
+    "tests/services/test_simulated_and_live.py",
     "tests/workers/test_unlucky_statistics.py",
     "tests/workers/test_plans.py",
     "tests/workers/test_rules_hold.py",
