@@ -121,12 +121,14 @@ class Server:
     def is_running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self, app: ASGIApp, *, trusted_proxies: str | None = None) -> None:
+    def start(self, app: ASGIApp, *, trusted_proxies: str | None = None, for_good: bool = False) -> None:
         """Serve an app until told to stop.
 
         `trusted_proxies`, addresses or networks with commas in between, are believed when they say whom a request
-        comes from (X-Forwarded-For).
+        comes from (X-Forwarded-For). `for_good`: serving is all that is left to do in this process.
         """
+        if for_good:
+            keep_what_is_loaded()
         # Our own middleware says what there is to say; anybody can make the server warn as often as they like.
         logging.getLogger("uvicorn").setLevel(logging.ERROR)
         config = uvicorn.Config(

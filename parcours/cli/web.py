@@ -15,7 +15,7 @@ from parcours.ops.health import Health, HealthPort, served
 from parcours.ops.logs import configure
 from parcours.producers.broker import make_broker
 from parcours.web.app import make_app
-from parcours.web.server import Server, keep_what_is_loaded
+from parcours.web.server import Server
 
 app = typer.Typer()
 
@@ -42,8 +42,7 @@ def web(
     with engine.connect() as conn:
         keyless = all(key.revoked_at for key in api_keys.listing(conn))
     app = make_app(engine, broker, here.settings, open_to_all=False)
-    keep_what_is_loaded()
-    server.start(app, trusted_proxies=here.settings.trusted_proxies)
+    server.start(app, trusted_proxies=here.settings.trusted_proxies, for_good=True)
     here.warn(f"Serving HTTP at {server.address}. Press Ctrl-C to stop.")
     if keyless:
         here.warn("There is no API key yet; create one with `parcours keys create`.")
