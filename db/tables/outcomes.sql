@@ -120,20 +120,33 @@ CROSS JOIN LATERAL (
 
 -- name: log
 -- With what became of the message that a step wrote, and which words it has. The last columns are the
--- place in the order, past which a page begins.
-SELECT contact.key AS contact, step.key AS step, outcome.rotation, outcome.result, outcome.at, outcome.due_at,
+-- place in the order, past which a page begins. The page is found first: messages and runs are looked for of its rows
+-- alone.
+SELECT contact.key AS contact, outcome.key AS step, outcome.rotation, outcome.result, outcome.at, outcome.due_at,
        CASE WHEN message.key IS NULL THEN outcome.detail
             ELSE coalesce(outcome.detail, '{}') || jsonb_build_object('message', jsonb_strip_nulls(jsonb_build_object(
                 'key', message.key, 'channel', message.channel, 'state', message.state, 'variant', message.variant,
                 'locale', message.locale, 'error', message.error)))
        END AS detail,
        outcome.contact_id, outcome.step_id, outcome.passage, nullif(run.key, '') AS run
-FROM outcome
-JOIN step ON step.id = outcome.step_id
+FROM (
+    SELECT outcome.*, step.key, step.campaign_id
+    FROM outcome
+    JOIN step ON step.id = outcome.step_id
+    WHERE step.campaign_id = :campaign_id
+      AND (CAST(:contact_id AS bigint) IS NULL OR outcome.contact_id = CAST(:contact_id AS bigint))
+      AND (CAST(:step_id AS int) IS NULL OR outcome.step_id = CAST(:step_id AS int))
+      AND outcome.at >= CAST(:after_at AS timestamptz)
+      AND (outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage)
+          > (CAST(:after_at AS timestamptz), CAST(:after_contact_id AS bigint), CAST(:after_rotation AS bigint),
+             CAST(:after_step_id AS bigint), CAST(:after_passage AS bigint))
+    ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage
+    LIMIT CAST(:limit AS bigint)
+) AS outcome
 JOIN contact ON contact.id = outcome.contact_id
 LEFT JOIN LATERAL (
     SELECT key FROM run
-    WHERE run.contact_id = outcome.contact_id AND run.campaign_id = step.campaign_id AND run.number = outcome.run
+    WHERE run.contact_id = outcome.contact_id AND run.campaign_id = outcome.campaign_id AND run.number = outcome.run
     LIMIT 1
 ) AS run ON outcome.run IS NOT NULL
 -- A passage has one message of a step, whose key has its number; several passages may have one rotation.
@@ -147,15 +160,7 @@ LEFT JOIN LATERAL (
     ORDER BY message.id
     LIMIT 1
 ) AS message ON true
-WHERE step.campaign_id = :campaign_id
-  AND (CAST(:contact_id AS bigint) IS NULL OR outcome.contact_id = CAST(:contact_id AS bigint))
-  AND (CAST(:step_id AS int) IS NULL OR outcome.step_id = CAST(:step_id AS int))
-  AND outcome.at >= CAST(:after_at AS timestamptz)
-  AND (outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage)
-      > (CAST(:after_at AS timestamptz), CAST(:after_contact_id AS bigint), CAST(:after_rotation AS bigint),
-         CAST(:after_step_id AS bigint), CAST(:after_passage AS bigint))
-ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage
-LIMIT CAST(:limit AS bigint);
+ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage;
 
 -- name: waiting
 -- From wait_due_idx, a page of each step, or, of one contact, from the primary key. With why the last attempt failed
