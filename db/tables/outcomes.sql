@@ -163,34 +163,38 @@ LEFT JOIN LATERAL (
 ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage;
 
 -- name: waiting
--- From wait_due_idx, a page of each step, or, of one contact, from the primary key. With why the last attempt failed
--- of who is tried again; at a decision that is the next event.
-SELECT contact.key AS contact, contact.timezone, step.key AS step, step.kind, found.rotation, found.reason,
-       nullif(found.due_at, 'infinity') AS due_at, found.contact_id, step.id AS step_id, found.passage,
+-- From wait_due_idx, a page of each step, or, of one contact, from the primary key; the rest is looked for of the page of
+-- them all alone. With why the last attempt failed of who is tried again; at a decision that is the next event.
+SELECT contact.key AS contact, contact.timezone, found.step, found.kind, found.rotation, found.reason,
+       nullif(found.due_at, 'infinity') AS due_at, found.contact_id, found.step_id, found.passage,
        found.held, failed.error,
        (SELECT nullif(run.key, '') FROM run
-        WHERE run.contact_id = found.contact_id AND run.campaign_id = step.campaign_id
+        WHERE run.contact_id = found.contact_id AND run.campaign_id = :campaign_id
           AND run.rotation = found.rotation) AS run
-FROM step
-CROSS JOIN LATERAL (
-    SELECT wait.contact_id, wait.rotation, wait.reason, wait.due_at, wait.passage, wait.held, wait.anchor_at
-    FROM wait
-    WHERE wait.step_id = step.id
-      AND (CAST(:contact_id AS bigint) IS NULL OR wait.contact_id = CAST(:contact_id AS bigint))
-      AND (wait.due_at, wait.contact_id, wait.step_id, wait.passage)
-          > (CAST(:after_at AS timestamptz), CAST(:after_contact_id AS bigint), CAST(:after_step_id AS bigint),
-             CAST(:after_passage AS bigint))
-    ORDER BY wait.due_at, wait.contact_id, wait.passage
+FROM (
+    SELECT step.key AS step, step.kind, step.id AS step_id, waiting.*
+    FROM step
+    CROSS JOIN LATERAL (
+        SELECT wait.contact_id, wait.rotation, wait.reason, wait.due_at, wait.passage, wait.held, wait.anchor_at
+        FROM wait
+        WHERE wait.step_id = step.id
+          AND (CAST(:contact_id AS bigint) IS NULL OR wait.contact_id = CAST(:contact_id AS bigint))
+          AND (wait.due_at, wait.contact_id, wait.step_id, wait.passage)
+              > (CAST(:after_at AS timestamptz), CAST(:after_contact_id AS bigint), CAST(:after_step_id AS bigint),
+                 CAST(:after_passage AS bigint))
+        ORDER BY wait.due_at, wait.contact_id, wait.passage
+        LIMIT CAST(:limit AS bigint)
+    ) AS waiting
+    WHERE step.campaign_id = :campaign_id
+      AND (CAST(:step_id AS int) IS NULL OR step.id = CAST(:step_id AS int))
+    ORDER BY waiting.due_at, waiting.contact_id, step.id, waiting.passage
     LIMIT CAST(:limit AS bigint)
 ) AS found
 JOIN contact ON contact.id = found.contact_id
 LEFT JOIN LATERAL (
     SELECT failure.error FROM failure
-    WHERE failure.contact_id = found.contact_id AND failure.step_id = step.id
+    WHERE failure.contact_id = found.contact_id AND failure.step_id = found.step_id
       AND (found.reason = 'retry' OR found.reason = 'decision' AND failure.at >= found.anchor_at)
     LIMIT 1
 ) AS failed ON true
-WHERE step.campaign_id = :campaign_id
-  AND (CAST(:step_id AS int) IS NULL OR step.id = CAST(:step_id AS int))
-ORDER BY found.due_at, found.contact_id, step.id, found.passage
-LIMIT CAST(:limit AS bigint);
+ORDER BY found.due_at, found.contact_id, found.step_id, found.passage;
