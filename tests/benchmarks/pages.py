@@ -145,7 +145,8 @@ def _inside(conn: Connection, campaign_id: int, steps: Sequence[int], now: datet
         text(
             "INSERT INTO wait (contact_id, step_id, campaign_id, rotation, passage, reason, anchor_at, due_at) "
             "SELECT id, (CAST(:steps AS int[]))[1 + id % :many], :campaign, 1, 1, 'delay', "
-            "CAST(:now AS timestamptz), CAST(:now AS timestamptz) + (1 + id % 30) * interval '1 day' + id % 40009 * interval '1 second' FROM contact"
+            "CAST(:now AS timestamptz), CAST(:now AS timestamptz) + (1 + id % 30) * interval '1 day' "
+            "+ id % 40009 * interval '1 second' FROM contact"
         ),
         given,
     )
