@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from hashlib import sha256
 from itertools import chain
 from typing import Any, NamedTuple
@@ -149,9 +150,21 @@ class CampaignPlan:
 
     def of_step(self, key: str) -> list[Difference]:
         """Return what a step says otherwise than before."""
-        return [each for each in self.differences if each.step == key]
+        return self._by_step.get(key, [])
 
-    @property
+    @cached_property
+    def _by_step(self) -> dict[str | None, list[Difference]]:
+        by_step: dict[str | None, list[Difference]] = {}
+        for each in self.differences:
+            by_step.setdefault(each.step, []).append(each)
+        return by_step
+
+    @cached_property
+    def steps(self) -> dict[str, StepFile]:
+        """The steps of the file, by key."""
+        return {step.step: step for step in self.file.walk()}
+
+    @cached_property
     def becomes(self) -> dict[str, StepFile]:
         """Those of the `removed` steps that stay as steps of another kind; what waits there is no wait for that."""
         return {step.step: step for step in self.file.walk() if step.step in self.removed}

@@ -24,6 +24,8 @@ from tests.commands import Ran
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = Path("/usr/bin/chromium")
+# In the URL of a broker: the process of a run that it is for.
+EACH_ITS_OWN = "{worker}"
 # The embedded server's library warns when nobody said where sockets go.
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
 
@@ -161,17 +163,21 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def rabbitmq_url() -> str:
-    """A RabbitMQ: `PARCOURS_TEST_RABBITMQ_URL`; skips without."""
+    """A RabbitMQ: `PARCOURS_TEST_RABBITMQ_URL`; skips without.
+
+    `{worker}` in it stands for the process of this run, gw0, gw1 and so on: each has a virtual host of its own.
+    """
     given = os.environ.get("PARCOURS_TEST_RABBITMQ_URL")
     if not given:
         pytest.skip("no RabbitMQ: set PARCOURS_TEST_RABBITMQ_URL")
-    return given
+    return given.replace(EACH_ITS_OWN, os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
 
 
 @pytest.fixture(autouse=True)
 def _alone_on_a_shared_broker(request: pytest.FixtureRequest) -> Iterator[None]:
     """Keep the tests of other processes away from a broker that they share: its queues have one name each."""
-    shared = ["rabbitmq", *(["redis"] if os.environ.get("PARCOURS_TEST_REDIS_URL") else [])]
+    given = {name: os.environ.get(f"PARCOURS_TEST_{name.upper()}_URL") for name in ("redis", "rabbitmq")}
+    shared = [name for name, url in given.items() if url and EACH_ITS_OWN not in url]
     if not any(name in request.node.nodeid or f"{name}_url" in request.fixturenames for name in shared):
         yield
         return
@@ -185,6 +191,7 @@ LONG = (
     "tests/workers/test_chaos.py",
     "tests/workers/test_processes.py",
     "tests/workers/delivery/test_delivery_processes.py",
+    "tests/services/test_simulated_and_live.py",
     "tests/workers/test_unlucky_statistics.py",
     "tests/workers/test_plans.py",
     "tests/workers/test_rules_hold.py",

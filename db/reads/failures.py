@@ -10,8 +10,9 @@ from parcours.domain.campaign import Campaign
 
 sql = statements(__file__)
 
-# Rows of a step that a page looks at, the latest first.
+# Rows of a step that a page looks at, the latest first; fewer of each where there are many steps.
 LOOKED_AT = 2_000
+LOOKED_AT_TOGETHER = 40_000
 # Errors that name the contact are as many as the contacts.
 GROUPS_OF_A_STEP = 20
 
@@ -42,7 +43,8 @@ def of(conn: Connection, campaign: Campaign) -> list[Troubles]:
 
 
 def _of(conn: Connection, campaign: Campaign, what: What) -> Troubles:
-    given = {"step_ids": list(campaign.steps), "limit": LOOKED_AT}
+    limit = min(LOOKED_AT, LOOKED_AT_TOGETHER // max(1, len(campaign.steps)))
+    given = {"step_ids": list(campaign.steps), "limit": limit}
     match what:
         case "failed" | "skipped":
             rows = conn.execute(sql["outcomes"], {**given, "result": what})
@@ -54,7 +56,7 @@ def _of(conn: Connection, campaign: Campaign, what: What) -> Troubles:
     for row in rows:
         found.setdefault(row.step_id, []).append(Trouble(what, row.step_id, row.why, row.n, row.latest_at))
     partly = any(
-        len(groups) > GROUPS_OF_A_STEP or sum(group.n for group in groups) >= LOOKED_AT for groups in found.values()
+        len(groups) > GROUPS_OF_A_STEP or sum(group.n for group in groups) >= limit for groups in found.values()
     )
     kept = [group for step_id in campaign.steps for group in found.get(step_id, [])[:GROUPS_OF_A_STEP]]
     return Troubles(what, kept, partly)

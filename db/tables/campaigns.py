@@ -406,14 +406,11 @@ def save(
     for role, name in sorted(heeded):
         conn.execute(sql["save_event"], {**here, "role": role, "name": name})
     conn.execute(sql["mark_existing"], here)
-    return {
-        key: int(
-            conn.execute(
-                sql["save_step"], {**here, "key": key, "kind": kind, "type": type_, "position": nth}
-            ).scalar_one()
-        )
-        for nth, (key, kind, type_) in enumerate(step_kinds)
-    }
+    steps = list(step_kinds)
+    keys, kinds, types = ([each[nth] for each in steps] for nth in range(3))
+    saved = conn.execute(sql["save_steps"], {**here, "keys": keys, "kinds": kinds, "types": types})
+    by_key = {row.key: int(row.id) for row in saved}
+    return {key: by_key[key] for key in keys}
 
 
 def save_dates(conn: Connection, campaign: Campaign, *, now: datetime) -> None:

@@ -154,13 +154,16 @@ WHERE campaign_id = :campaign_id
 ORDER BY version DESC
 LIMIT :limit;
 
--- name: save_step
+-- name: save_steps
 INSERT INTO step (campaign_id, key, kind, type, position, created_at)
-VALUES (:campaign_id, :key, :kind, :type, :position, :now)
+SELECT :campaign_id, key, kind, type, nth - 1, :now
+FROM unnest(CAST(:keys AS text[]), CAST(:kinds AS text[]), CAST(:types AS text[])) WITH ORDINALITY
+     AS new (key, kind, type, nth)
+ORDER BY nth
 ON CONFLICT (campaign_id, key)
 DO UPDATE SET kind = excluded.kind, type = excluded.type, position = excluded.position, removed_at = NULL,
               events = NULL, date_field = NULL, reads = NULL
-RETURNING id;
+RETURNING key, id;
 
 -- name: mark_retimed
 -- Not before whoever waits there came: clocks may be simulated.

@@ -134,20 +134,33 @@ CROSS JOIN LATERAL (
 
 -- name: log
 -- With what became of the message that a step wrote, and which words it has. The last columns are the
--- place in the order, past which a page begins.
-SELECT contact.key AS contact, step.key AS step, outcome.rotation, outcome.result, outcome.at, outcome.due_at,
+-- place in the order, past which a page begins. The page is found first: messages and runs are looked for of its rows
+-- alone.
+SELECT contact.key AS contact, outcome.key AS step, outcome.rotation, outcome.result, outcome.at, outcome.due_at,
        CASE WHEN message.key IS NULL THEN outcome.detail
             ELSE coalesce(outcome.detail, '{}') || jsonb_build_object('message', jsonb_strip_nulls(jsonb_build_object(
                 'key', message.key, 'channel', message.channel, 'state', message.state, 'variant', message.variant,
                 'locale', message.locale, 'error', message.error)))
        END AS detail,
        outcome.contact_id, outcome.step_id, outcome.passage, nullif(run.key, '') AS run
-FROM outcome
-JOIN step ON step.id = outcome.step_id
+FROM (
+    SELECT outcome.*, step.key, step.campaign_id
+    FROM outcome
+    JOIN step ON step.id = outcome.step_id
+    WHERE step.campaign_id = :campaign_id
+      AND (CAST(:contact_id AS bigint) IS NULL OR outcome.contact_id = CAST(:contact_id AS bigint))
+      AND (CAST(:step_id AS int) IS NULL OR outcome.step_id = CAST(:step_id AS int))
+      AND outcome.at >= CAST(:after_at AS timestamptz)
+      AND (outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage)
+          > (CAST(:after_at AS timestamptz), CAST(:after_contact_id AS bigint), CAST(:after_rotation AS bigint),
+             CAST(:after_step_id AS bigint), CAST(:after_passage AS bigint))
+    ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage
+    LIMIT CAST(:limit AS bigint)
+) AS outcome
 JOIN contact ON contact.id = outcome.contact_id
 LEFT JOIN LATERAL (
     SELECT key FROM run
-    WHERE run.contact_id = outcome.contact_id AND run.campaign_id = step.campaign_id AND run.number = outcome.run
+    WHERE run.contact_id = outcome.contact_id AND run.campaign_id = outcome.campaign_id AND run.number = outcome.run
     LIMIT 1
 ) AS run ON outcome.run IS NOT NULL
 -- A passage has one message of a step, whose key has its number; several passages may have one rotation.
@@ -161,45 +174,41 @@ LEFT JOIN LATERAL (
     ORDER BY message.id
     LIMIT 1
 ) AS message ON true
-WHERE step.campaign_id = :campaign_id
-  AND (CAST(:contact_id AS bigint) IS NULL OR outcome.contact_id = CAST(:contact_id AS bigint))
-  AND (CAST(:step_id AS int) IS NULL OR outcome.step_id = CAST(:step_id AS int))
-  AND outcome.at >= CAST(:after_at AS timestamptz)
-  AND (outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage)
-      > (CAST(:after_at AS timestamptz), CAST(:after_contact_id AS bigint), CAST(:after_rotation AS bigint),
-         CAST(:after_step_id AS bigint), CAST(:after_passage AS bigint))
-ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage
-LIMIT CAST(:limit AS bigint);
+ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage;
 
 -- name: waiting
--- From wait_due_idx, a page of each step, or, of one contact, from the primary key. With why the last attempt failed
--- of who is tried again; at a decision that is the next event.
-SELECT contact.key AS contact, contact.timezone, step.key AS step, step.kind, found.rotation, found.reason,
-       nullif(found.due_at, 'infinity') AS due_at, found.contact_id, step.id AS step_id, found.passage,
+-- From wait_due_idx, a page of each step, or, of one contact, from the primary key; the rest is looked for of the page of
+-- them all alone. With why the last attempt failed of who is tried again; at a decision that is the next event.
+SELECT contact.key AS contact, contact.timezone, found.step, found.kind, found.rotation, found.reason,
+       nullif(found.due_at, 'infinity') AS due_at, found.contact_id, found.step_id, found.passage,
        found.held, failed.error,
        (SELECT nullif(run.key, '') FROM run
-        WHERE run.contact_id = found.contact_id AND run.campaign_id = step.campaign_id
+        WHERE run.contact_id = found.contact_id AND run.campaign_id = :campaign_id
           AND run.rotation = found.rotation) AS run
-FROM step
-CROSS JOIN LATERAL (
-    SELECT wait.contact_id, wait.rotation, wait.reason, wait.due_at, wait.passage, wait.held, wait.anchor_at
-    FROM wait
-    WHERE wait.step_id = step.id
-      AND (CAST(:contact_id AS bigint) IS NULL OR wait.contact_id = CAST(:contact_id AS bigint))
-      AND (wait.due_at, wait.contact_id, wait.step_id, wait.passage)
-          > (CAST(:after_at AS timestamptz), CAST(:after_contact_id AS bigint), CAST(:after_step_id AS bigint),
-             CAST(:after_passage AS bigint))
-    ORDER BY wait.due_at, wait.contact_id, wait.passage
+FROM (
+    SELECT step.key AS step, step.kind, step.id AS step_id, waiting.*
+    FROM step
+    CROSS JOIN LATERAL (
+        SELECT wait.contact_id, wait.rotation, wait.reason, wait.due_at, wait.passage, wait.held, wait.anchor_at
+        FROM wait
+        WHERE wait.step_id = step.id
+          AND (CAST(:contact_id AS bigint) IS NULL OR wait.contact_id = CAST(:contact_id AS bigint))
+          AND (wait.due_at, wait.contact_id, wait.step_id, wait.passage)
+              > (CAST(:after_at AS timestamptz), CAST(:after_contact_id AS bigint), CAST(:after_step_id AS bigint),
+                 CAST(:after_passage AS bigint))
+        ORDER BY wait.due_at, wait.contact_id, wait.passage
+        LIMIT CAST(:limit AS bigint)
+    ) AS waiting
+    WHERE step.campaign_id = :campaign_id
+      AND (CAST(:step_id AS int) IS NULL OR step.id = CAST(:step_id AS int))
+    ORDER BY waiting.due_at, waiting.contact_id, step.id, waiting.passage
     LIMIT CAST(:limit AS bigint)
 ) AS found
 JOIN contact ON contact.id = found.contact_id
 LEFT JOIN LATERAL (
     SELECT failure.error FROM failure
-    WHERE failure.contact_id = found.contact_id AND failure.step_id = step.id
+    WHERE failure.contact_id = found.contact_id AND failure.step_id = found.step_id
       AND (found.reason = 'retry' OR found.reason = 'decision' AND failure.at >= found.anchor_at)
     LIMIT 1
 ) AS failed ON true
-WHERE step.campaign_id = :campaign_id
-  AND (CAST(:step_id AS int) IS NULL OR step.id = CAST(:step_id AS int))
-ORDER BY found.due_at, found.contact_id, step.id, found.passage
-LIMIT CAST(:limit AS bigint);
+ORDER BY found.due_at, found.contact_id, found.step_id, found.passage;

@@ -208,8 +208,12 @@ class CampaignFile(BaseModel):
 
     def walk(self) -> Iterator[StepFile]:
         """Yield every step, depth first: the order of the document, `yes` before `no`."""
-        for step in self.steps:
-            yield from _walk(step)
+        # One below the other, generators would pass each step on through all that is above it.
+        pending = [*reversed(self.steps)]
+        while pending:
+            step = pending.pop()
+            yield step
+            pending += reversed((*step.then, *step.yes, *step.no))
 
 
 def _is_of_second_format(step: StepFile) -> bool:
@@ -217,13 +221,6 @@ def _is_of_second_format(step: StepFile) -> bool:
     asks_for_a_run = step.type == "contact.field" and str(step.with_.get("field", "")).strip().startswith(ENTRY)
     new = isinstance(step.at, AtFile) or step.type == "contact.matches" or step.note is not None
     return asks_for_a_run or new
-
-
-def _walk(step: StepFile) -> Iterator[StepFile]:
-    yield step
-    for _, below in step.branches():
-        for child in below:
-            yield from _walk(child)
 
 
 @dataclass(frozen=True, slots=True)

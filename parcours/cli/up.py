@@ -103,7 +103,7 @@ def up(
             parts.insert(2, "the consumer of events")
             _start_consumer(Consumer(engine, settings.events_broker_url, settings), stop, running, parts_alive)
         proxies = None if open_to_all else settings.trusted_proxies
-        server.start(_for_this_machine(site, host) if open_to_all else site, trusted_proxies=proxies)
+        server.start(_for_this_machine(site, host) if open_to_all else site, trusted_proxies=proxies, for_good=True)
         running.callback(server.stop)
         where = "your database" if settings.database_url else f"the embedded PostgreSQL of {settings.home}"
         here.say(f"Parcours is running with {where}: {', '.join(parts[:-1])} and {parts[-1]}. Press Ctrl-C to stop.")

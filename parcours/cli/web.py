@@ -42,7 +42,7 @@ def web(
     with engine.connect() as conn:
         keyless = all(key.revoked_at for key in api_keys.listing(conn))
     app = make_app(engine, broker, here.settings, open_to_all=False)
-    server.start(app, trusted_proxies=here.settings.trusted_proxies)
+    server.start(app, trusted_proxies=here.settings.trusted_proxies, for_good=True)
     here.warn(f"Serving HTTP at {server.address}. Press Ctrl-C to stop.")
     if keyless:
         here.warn("There is no API key yet; create one with `parcours keys create`.")

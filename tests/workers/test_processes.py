@@ -21,6 +21,7 @@ from sqlalchemy import Engine, text
 
 from parcours.db.engine import connect
 from parcours.db.scope import Scope
+from parcours.db.tables import installation
 from parcours.producers.files import campaigns
 from parcours.services import apply_campaign, campaign_plan
 from parcours.workers.sweeps import trigger_inline, update_inline
@@ -335,8 +336,13 @@ def test_a_killed_process_of_a_pool_is_replaced_and_a_stopped_pool_ends(engine: 
         listed = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text(encoding="ascii").split()
         return set(map(int, listed))
 
+    def working() -> int:
+        with engine.connect() as conn:
+            return len(installation.workers(conn))
+
     worker = pool.start("worker", "--processes", "2", "--threads", "1")
-    eventually(lambda: len(workers()) == 2)
+    # Whom it starts just then, a pool waits for, for half a minute.
+    eventually(lambda: len(workers()) == 2 and working() == 2)
     first = workers()
     os.kill(min(first), signal.SIGKILL)
     eventually(lambda: len(workers()) == 2 and not workers() & first)

@@ -129,7 +129,7 @@ def _refers_to(each: Difference, step: StepFile) -> RefersTo | None:
 
 def step_change(planned: CampaignPlan, key: str, titles: Titles = NO_TITLES, names: Names = NO_NAMES) -> str:
     """Return how a step changes, with the names of the file, and how many contacts wait there."""
-    step = next(each for each in planned.file.walk() if each.step == key)
+    step = planned.steps[key]
     said = ", ".join(
         f"{_setting(each, step)}{_(': ')}{_interval_change(_called(each, _refers_to(each, step), names))}"
         if titles
