@@ -73,7 +73,7 @@ def print_overview(here: Session, title: str, figures: Overview) -> None:
     here.say(title)
     here.say(
         f"{figures.added:,} contact{'' if figures.added == 1 else 's'} added, {figures.active:,} active, "
-        f"{figures.left:,} left; {figures.emails_sent:,} emails sent, {figures.page_views:,} page views"
+        f"{figures.left:,} left{f', {figures.erased:,} erased' if figures.erased else ''}; {figures.emails_sent:,} emails sent, {figures.page_views:,} page views"
     )
     steps = [*figures.steps, *figures.removed]
     results = [name for name in RESULTS if any(step.results[name] for step in steps)]
