@@ -40,8 +40,8 @@ class TreeStep:
     """A step of the tree, with its figures.
 
     `share` is how many reached it in percent of the step that most reached; `conversion`, of those who
-    reached its parent, or at a root, of all who were added and are not erased. None: nobody could, or more did than that: by jumps,
-    or in several runs.
+    reached its parent, or at a root, of all who were added and are not erased. None: nobody could, or more did than
+    that: by jumps, or in several runs.
     """
 
     step: Step
