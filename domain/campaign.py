@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from parcours.domain.entry import EntryLimit, EventExit, EventSource
 from parcours.domain.errors import UnknownStepError
@@ -16,12 +17,14 @@ from parcours.domain.steps.types import Kind, Need, Properties, RefersTo, StepTy
 from parcours.domain.time.dates import ContactDate
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.schedule import Timing
+from parcours.domain.time.text import shown
 
 Branch = Literal["yes", "no"]
 Priority = Literal["high", "normal", "low"]
 State = Literal["running", "paused", "scheduled", "ended", "category_off", "deleted", "unreadable"]
 
 NOT_PUBLISHED = "it is not published"
+_UTC = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True)
@@ -246,8 +249,8 @@ class Status:
             return "ended"
         return "running" if self.category_published else "category_off"
 
-    def why_not(self, now: datetime) -> str | None:
-        """Return why the campaign does not run, or None when it does."""
+    def why_not(self, now: datetime, zone: ZoneInfo = _UTC) -> str | None:
+        """Return why the campaign does not run, or None when it does; its dates are shown in a timezone."""
         match self.state(now):
             case "deleted":
                 return "it is deleted"
@@ -256,9 +259,9 @@ class Status:
             case "paused":
                 return NOT_PUBLISHED
             case "scheduled" if self.publish_from is not None:
-                return f"it starts on {self.publish_from.isoformat()}"
+                return f"it starts on {shown(self.publish_from, zone)}"
             case "ended" if self.publish_until is not None:
-                return f"it ended on {self.publish_until.isoformat()}"
+                return f"it ended on {shown(self.publish_until, zone)}"
             case "category_off":
                 return "its category is switched off"
         return None

@@ -31,16 +31,16 @@ def is_enough(entered: int, reached: int, other_entered: int, other_reached: int
     return min(entered, other_entered) >= LEAST_ENTERED and reached + other_reached >= LEAST_REACHED
 
 
-def lift(reached: int, entered: int, other_reached: int, other_entered: int) -> Lift:
-    """Return how much higher the first share is than the other, with its 95 percent interval.
+def lift(reached: int, entered: int, other_reached: int, other_entered: int, *, z: float = Z95) -> Lift:
+    """Return how much higher the first share is than the other, with its interval of `z`, 95 percent by default.
 
     Source: R. G. Newcombe, Interval estimation for the difference between independent proportions, Statistics in
     Medicine 17 (1998), method 10: of the Wilson intervals of both shares, without a correction for continuity.
 
     Raises ValueError if a group is empty, or more reached the goal than there are.
     """
-    first, low, high = _wilson(reached, entered)
-    second, other_low, other_high = _wilson(other_reached, other_entered)
+    first, low, high = _wilson(reached, entered, z)
+    second, other_low, other_high = _wilson(other_reached, other_entered, z)
     difference = first - second
     return Lift(
         difference,
@@ -49,12 +49,12 @@ def lift(reached: int, entered: int, other_reached: int, other_entered: int) -> 
     )
 
 
-def _wilson(reached: int, entered: int) -> tuple[float, float, float]:
+def _wilson(reached: int, entered: int, z: float) -> tuple[float, float, float]:
     """Return a share with its Wilson interval."""
     if entered <= 0 or not 0 <= reached <= entered:
         raise ValueError(f"{reached} of {entered} is no share")
     share = reached / entered
-    middle = share + Z95**2 / (2 * entered)
-    half = Z95 * sqrt(share * (1 - share) / entered + Z95**2 / (4 * entered**2))
-    below = 1 + Z95**2 / entered
+    middle = share + z**2 / (2 * entered)
+    half = z * sqrt(share * (1 - share) / entered + z**2 / (4 * entered**2))
+    below = 1 + z**2 / entered
     return share, min(share, (middle - half) / below), max(share, (middle + half) / below)

@@ -210,10 +210,15 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, b"There are /health/live, /health/ready and /metrics.\n", "text/plain; charset=utf-8")
 
+    # Load balancers ask so; `_answer` leaves out the body.
+    do_HEAD = do_GET  # noqa: N815
+
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer what is not served; the library would say of another method that the server is at fault."""
         if code == HTTPStatus.NOT_IMPLEMENTED:
-            self._answer(405, b"Only GET is supported here.\n", "text/plain; charset=utf-8", Allow="GET")
+            self._answer(
+                405, b"Only GET and HEAD are supported here.\n", "text/plain; charset=utf-8", Allow="GET, HEAD"
+            )
         else:
             super().send_error(code, message, explain)
 

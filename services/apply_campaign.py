@@ -157,6 +157,8 @@ def _move_people(
         _leave_steps(conn, campaign, kinds, targets, now=now, zone=zone)
     if planned.restored:
         _restore(conn, campaign, {key: before[key].kind for key in planned.restored}, zone=zone)
+    if any(each.name == "sources.segments" for each in planned.settings):
+        memberships.stay_in_sources(conn, campaign_id)
     _retime(conn, campaign, planned, reschedule=reschedule, now=now, zone=zone)
     _ask_rules(conn, campaign, planned, now=now, zone=zone)
     if backfill and planned.new_roots:

@@ -64,15 +64,22 @@ def hold(conn: Connection, key: str, *, now: datetime) -> Found | None:
     return None if found is None or found.deleted or found.version == 0 else found
 
 
-def switch(conn: Connection, found: Found, published: bool, *, who: str, now: datetime) -> Switched:
-    """Publish or pause a campaign. When a pause has committed, nothing in it moves any more."""
+def switch(
+    conn: Connection, found: Found, published: bool, *, who: str, now: datetime, zone: ZoneInfo | None = None
+) -> Switched:
+    """Publish or pause a campaign. When a pause has committed, nothing in it moves any more.
+
+    `zone` is that in which `why_not` shows dates; UTC unless given.
+    """
     campaigns.close(conn, found.id)
     changed = campaigns.set_published(conn, found.id, published, now=now)
     if changed:
         campaigns.audit(conn, found.id, who=who, what="published" if published else "paused", now=now)
     rows = campaigns.listing(conn, [found.id])
     unreadable = campaigns.unreadable(conn, rows).get(found.id)
-    return Switched(changed, campaigns.status_of(rows[0], unreadable).why_not(now) if rows else "it is deleted")
+    if not rows:
+        return Switched(changed, "it is deleted")
+    return Switched(changed, campaigns.status_of(rows[0], unreadable).why_not(now, zone or ZoneInfo("UTC")))
 
 
 def clone(

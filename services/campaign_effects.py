@@ -38,6 +38,7 @@ What = Literal[
     "held_back",
     "held_back_joins",
     "in_grace",
+    "in_grace_stays",
     "refused",
     "held_back_refused",
     "delayed",
@@ -83,6 +84,10 @@ _SENTENCES: dict[What, tuple[str, str]] = {
     "in_grace": (
         "{n} contact in its grace period keeps it",
         "{n} contacts in their grace period keep it",
+    ),
+    "in_grace_stays": (
+        "{n} contact in its grace period is in one of the segments again and stays",
+        "{n} contacts in their grace period are in one of the segments again and stay",
     ),
     "refused": (
         "{n} contact of the segments does not join, because the entry limit ({detail}) is reached",
@@ -186,6 +191,7 @@ def people(file: CampaignFile, moved: Movement, *, runs: bool, entered: int = 0)
     else:
         yield from _some("stays", moved.leaves)
     yield from _some("exits", moved.exits)
+    yield from _some("in_grace_stays", moved.stays)
     refused = _refused(file, moved.joins + moved.returns, entered)
     returns = max(0, moved.returns - refused)
     joins = moved.joins + moved.returns - refused - returns
@@ -251,11 +257,11 @@ def settings(
         yield from _some("in_grace", alignment.in_grace(conn, campaign_id))
 
 
-def switched(before: Status, after: Status, members: int, *, now: datetime) -> Iterator[CampaignEffect]:
+def switched(before: Status, after: Status, members: int, *, now: datetime, zone: ZoneInfo) -> Iterator[CampaignEffect]:
     """Yield whether a campaign starts or stops by what its file says of dates and its category."""
     ran, runs = before.why_not(now) is None, after.why_not(now) is None
     if ran and not runs:
-        yield CampaignEffect("stops", members, after.why_not(now) or "")
+        yield CampaignEffect("stops", members, after.why_not(now, zone) or "")
     elif runs and not ran:
         yield CampaignEffect("starts", members)
 

@@ -41,5 +41,13 @@ def campaign_json(conn: Connection, found: Found, *, now: datetime) -> dict[str,
         "why_not": campaigns.status_of(row, version.unreadable).why_not(now),
         "problems": [{"path": each.place, "error": each.sentence} for each in version.problems()],
         "definition": definition_of(version, row.published),
-        "activity": [{"at": iso(each.at), "who": each.who, "what": each.what} for each in activity],
+        "activity": [
+            {
+                "at": iso(each.at),
+                "who": each.who,
+                "what": each.what,
+                "message": (each.detail or {}).get("message"),
+            }
+            for each in activity
+        ],
     }

@@ -495,7 +495,7 @@ def plan(
         on = alignment.is_on(conn, file.category)
         will = Status(wants, file.publish_from, file.publish_until, on)
         if wants == was.published:
-            effects += campaign_effects.switched(was, will, members, now=now)
+            effects += campaign_effects.switched(was, will, members, now=now, zone=zone)
         runs = will.why_not(now) is None
         starts = (runs and was.why_not(now) is not None) or row.deleted
         moves, others = _effects(

@@ -58,6 +58,16 @@ class VersionDifference:
         }
 
 
+def versions_json(conn: Connection, found: Found) -> list[dict[str, Any]]:
+    """Return the versions of a campaign, newest first, each with what was changed later without making one, and why."""
+    changes: dict[int, list[dict[str, Any]]] = {}
+    for each in campaigns.reasons(conn, found.id):
+        said = {"at": iso(each.at), "who": each.who, "what": each.what, "message": each.message}
+        changes.setdefault(each.version, []).append(said)
+    lines = campaigns.versions(conn, found.id)
+    return [{**version_json(line, found.version), "changes": changes.get(line.version, [])} for line in lines]
+
+
 def version_json(line: VersionLine, present: int) -> dict[str, Any]:
     """Return a version as it is listed."""
     return {

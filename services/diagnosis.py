@@ -24,7 +24,7 @@ from parcours.db import embedded, schema
 from parcours.db.checks import health
 from parcours.db.checks.health import partition_makers, stuck_sweeps, unvacuumed
 from parcours.db.engine import connect
-from parcours.db.tables import events, outbox
+from parcours.db.tables import campaigns, events, outbox
 from parcours.domain.errors import CampaignError
 from parcours.ops.settings import Settings
 from parcours.producers import event_queue
@@ -183,6 +183,7 @@ def _tables(conn: Connection) -> Iterator[Finding]:
         yield Finding("vacuum", "warning", said, mend)
     else:
         yield Finding("vacuum", "ok", "few dead rows")
+    yield _campaigns(conn)
     letters = events.count_dead_letters(conn)
     if letters:
         mend = "see the reasons with `parcours dead-letters list`, then replay or discard them"
@@ -205,6 +206,21 @@ def _tables(conn: Connection) -> Iterator[Finding]:
         yield Finding("sweeps", "wrong", f"unfinished and not in progress: {', '.join(map(str, stuck))}", mend)
     else:
         yield Finding("sweeps", "ok", "none is stuck")
+
+
+def _campaigns(conn: Connection) -> Finding:
+    """Look for campaigns that this process cannot read, of which those that are published stand still."""
+    rows = campaigns.listing(conn)
+    why = campaigns.unreadable(conn, rows)
+    if not why:
+        return Finding("campaigns", "ok", "all can be read")
+    said = "; ".join(f"{row.key} ({why[row.id].why})" for row in rows if row.id in why)
+    stopped = any(row.published for row in rows if row.id in why)
+    mend = (
+        "install the missing packages and restart Parcours, or print the file with `parcours campaigns export "
+        "CAMPAIGN`, correct it and apply it; until then, contacts keep their places"
+    )
+    return Finding("campaigns", "wrong" if stopped else "warning", f"cannot be read: {said}", mend)
 
 
 def _broker(about: str, url: str | None, setting: str) -> Finding:

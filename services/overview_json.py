@@ -9,26 +9,47 @@ from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
 from parcours.db.reads import overview
-from parcours.db.reads.overview import Overview, StepFigures
+from parcours.db.reads.overview import Figures, Overview, StepFigures
 from parcours.db.tables import campaigns, entrants
+from parcours.domain.campaign import Campaign
 from parcours.domain.entry import EntryLimit
 from parcours.domain.time.text import iso
 from parcours.services.goal_figures import goal_figures, goal_json
+from parcours.services.standing import Standings, standings, standings_json
+from parcours.services.weak_emails import WeakEmails, weak_emails, weak_emails_json
 
 DELIVERIES = ("delivered", "undelivered", "withdrawn")
 
 
 def overview_json(conn: Connection, campaign: str, zone: ZoneInfo) -> dict[str, Any]:
     """Return the figures of a campaign, by key or id, as `overview --json` has them. Raises NotFoundError."""
-    about, _, figures = look_up(conn, campaign, zone)
+    about, why_not, figures = look_up(conn, campaign, zone)
     loaded = campaigns.load(conn, about["id"], about["version"], zone)
-    return {"campaign": about, **figures_json(figures), "goal": goal_json(goal_figures(conn, loaded))}
+    return {
+        "campaign": about,
+        **figures_json(figures),
+        "goal": goal_json(goal_figures(conn, loaded)),
+        **insights_json(*insights(conn, loaded, figures, why_not=why_not)),
+    }
+
+
+def insights(
+    conn: Connection, campaign: Campaign, figures: Figures, *, why_not: str | None
+) -> tuple[WeakEmails, Standings]:
+    """Return which emails do worst, and where contacts wait; `why_not`: why the campaign does not run."""
+    now = database_now(conn)
+    waiting = {step.step: step.waiting for step in figures.steps}
+    return weak_emails(conn, campaign, now=now), standings(conn, campaign, waiting, why_not=why_not, now=now)
+
+
+def insights_json(emails: WeakEmails, found: Standings) -> dict[str, Any]:
+    return {"emails": weak_emails_json(emails), "waits": standings_json(found)}
 
 
 def look_up(conn: Connection, campaign: str, zone: ZoneInfo) -> tuple[dict[str, Any], str | None, Overview]:
     found = campaigns.find(conn, campaign)
     row = campaigns.listing(conn, [found.id])[0]
-    why_not = campaigns.status_of(row).why_not(database_now(conn))
+    why_not = campaigns.status_of(row).why_not(database_now(conn), zone)
     about = {
         "id": found.id,
         "key": found.key,

@@ -18,9 +18,25 @@ class SegmentUsers:
 
     campaigns: list[str] = field(default_factory=list)
     segments: list[str] = field(default_factory=list)
+    # Campaigns of which nobody can know, since this process cannot read them, and why.
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.campaigns or self.segments)
+        return bool(self.campaigns or self.segments or self.unreadable)
+
+    @property
+    def sentence(self) -> str:
+        """Why a segment cannot be deleted, and what to do."""
+        by = [f"campaigns {', '.join(self.campaigns)}"] if self.campaigns else []
+        by += [f"rules of segments {', '.join(self.segments)}"] if self.segments else []
+        said = [f"it is used by {' and by '.join(by)}; remove it there first"] if by else []
+        if self.unreadable:
+            which = ", ".join(f"{key} ({why})" for key, why in self.unreadable.items())
+            said.append(
+                f"whether it is used cannot be checked in campaigns that cannot be read: {which}; install the missing "
+                "packages, correct and apply the campaign files, or delete these campaigns, and then try again"
+            )
+        return "; ".join(said)
 
 
 def users_of(conn: Connection, key: str, zone: ZoneInfo) -> SegmentUsers:
@@ -34,17 +50,17 @@ def users_of(conn: Connection, key: str, zone: ZoneInfo) -> SegmentUsers:
     fed = {id_ for id_, _ in events.campaigns_of_segment(conn, segment.id)}
     found = SegmentUsers(segments=segments.rules_that_ask(conn, segment.id))
     for row in campaigns.listing(conn):
-        if row.id in fed or _names(conn, row.id, row.version, key, zone):
-            found.campaigns.append(row.key)
+        try:
+            if row.id in fed or _names(conn, row.id, row.version, key, zone):
+                found.campaigns.append(row.key)
+        except UnreadableCampaignError as error:
+            # What it names cannot be known, so nothing that it may need goes.
+            found.unreadable[row.key] = error.why
     return found
 
 
 def _names(conn: Connection, campaign_id: int, version: int, key: str, zone: ZoneInfo) -> bool:
-    try:
-        campaign = campaigns.load(conn, campaign_id, version, zone)
-    except UnreadableCampaignError:
-        # What it names cannot be known, so nothing that it may need goes.
-        return True
+    campaign = campaigns.load(conn, campaign_id, version, zone)
     return any(
         what is RefersTo.SEGMENT and named == key
         for step in campaign.steps.values()
@@ -53,13 +69,11 @@ def _names(conn: Connection, campaign_id: int, version: int, key: str, zone: Zon
 
 
 def delete(conn: Connection, key: str, *, zone: ZoneInfo) -> None:
-    """Delete a segment and its memberships. Raises CampaignError when something uses it, saying what does."""
+    """Delete a segment and its memberships. Raises CampaignError when something uses it or may, saying what."""
     rules.begin_to_change(conn)
     used = users_of(conn, key, zone)
     if used:
-        by = [f"campaigns {', '.join(used.campaigns)}"] if used.campaigns else []
-        by += [f"rules of segments {', '.join(used.segments)}"] if used.segments else []
-        raise CampaignError(f"segment {key!r} is used by {' and by '.join(by)}; remove it there first")
+        raise CampaignError(f"segment {key!r} cannot be deleted: {used.sentence}")
     segment = segments.find(conn, key)
     assert segment is not None
     rebuilds.stop(conn, [segment.id])

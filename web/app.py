@@ -45,7 +45,7 @@ from parcours.web.pages.rendering import redirect, render_error
 from parcours.web.pages.routes import ROUTERS
 from parcours.web.pages.sign_in import ask_again, held_form
 from parcours.web.problems import ProblemError, problem, problems
-from parcours.web.request_log import RequestLineMiddleware
+from parcours.web.request_log import HeadMiddleware, RequestLineMiddleware
 from parcours.web.security.access import SignInNeededError, check_origin, needs_role
 from parcours.web.security.bodies import read_body, read_json, read_objects, takes
 from parcours.web.security.limits import PatienceMiddleware
@@ -99,6 +99,7 @@ def make_app(
     app.state.max_body_bytes = settings.max_body_bytes
     app.state.site = Site(engine, settings, open_to_all, signed, hint=inbox.hint)
     # What it refuses is answered like anything else, so it is inside of what answers.
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(PatienceMiddleware, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestLineMiddleware, failed=_answer)
     # The last added is the first that a request meets.

@@ -33,9 +33,34 @@ UNEXPECTED = marked("unexpected error; see the log")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # They come every few seconds, and say what they have to say themselves.
 QUIET = ("/health/", "/metrics")
+# Where asking is an event of a contact.
+TRACKED = "/t/"
 # Lines in a second: about refused requests, and about all others. Anybody can cause both.
 REFUSALS_LOGGED = 50
 REQUESTS_LOGGED = 200
+
+
+class HeadMiddleware:
+    """Answer HEAD as GET, without the body, as load balancers and monitors ask.
+
+    Not for links and pixels of messages: whoever asks only for the head of one has opened nothing.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].startswith(TRACKED):
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        asked = {**scope, "method": "GET"}
+        await self._app(asked, receive, without_body)
+        # The line of the log names the route that answered.
+        scope["route"] = asked.get("route")
 
 
 class RequestLineMiddleware:

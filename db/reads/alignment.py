@@ -18,7 +18,8 @@ LOOKED_AT = 500_000
 class Movement(NamedTuple):
     """How many contacts an update moves. Without `complete`, these are the least that it moves.
 
-    `leaves` counts who is in none of the segments, `exits` who is in a segment that is an exit.
+    `leaves` counts who is in none of the segments, `exits` who is in a segment that is an exit, `stays` who left all
+    segments that fed the campaign until now, still has a grace period, and is in one of these: that moves nobody.
     """
 
     joins: int
@@ -26,6 +27,7 @@ class Movement(NamedTuple):
     leaves: int
     exits: int
     complete: bool
+    stays: int = 0
 
 
 def movement(
@@ -57,8 +59,9 @@ def movement(
     }
     coming = conn.execute(sql["coming"], parameters).one()
     going = conn.execute(sql["going"], parameters).one()
-    complete = coming.looked < most and going.looked < most
-    return Movement(coming.joins, coming.returns, going.leaves, going.exits, complete)
+    staying = conn.execute(sql["staying"], parameters).one()
+    complete = all(each.looked < most for each in (coming, going, staying))
+    return Movement(coming.joins, coming.returns, going.leaves, going.exits, complete, staying.stays)
 
 
 def entries_after(conn: Connection, campaign_id: int) -> int | None:

@@ -54,6 +54,30 @@ SELECT count(*) FILTER (WHERE nowhere AND NOT out) AS leaves, count(*) FILTER (W
        (SELECT count(*) FROM looked) AS looked
 FROM asked;
 
+-- name: staying
+-- Of a bounded number of members in their grace period: whom none of the present sources holds, and one of these does.
+WITH looked AS MATERIALIZED (
+    SELECT contact_id FROM leaving WHERE campaign_id = :campaign_id LIMIT :most
+)
+SELECT count(*) AS stays, (SELECT count(*) FROM looked) AS looked
+FROM looked
+CROSS JOIN LATERAL (
+    SELECT FROM membership
+    WHERE membership.contact_id = looked.contact_id AND membership.campaign_id = :campaign_id
+      AND left_at IS NULL AND NOT manual
+    LIMIT 1
+) AS member
+CROSS JOIN LATERAL (
+    SELECT coalesce(bool_or(segment_id = ANY (CAST(:segment_ids AS int[]))), false) AS fed,
+           coalesce(bool_or(segment_id = ANY (CAST(:exit_ids AS int[]))), false) AS out,
+           coalesce(bool_or(EXISTS (SELECT FROM campaign_source
+                                    WHERE campaign_id = :campaign_id AND kind = 'segment'
+                                      AND source_id = segment_member.segment_id)), false) AS held
+    FROM segment_member
+    WHERE segment_member.contact_id = looked.contact_id AND active
+) AS inside
+WHERE inside.fed AND NOT inside.out AND NOT inside.held;
+
 -- name: entries_after
 SELECT entries_after FROM campaign WHERE id = :campaign_id;
 

@@ -64,7 +64,7 @@ def totals(conn: Connection, keys: Iterable[str]) -> dict[str, EmailFigures]:
     found: dict[str, dict[str, int]] = {}
     for row in conn.execute(sql["totals"], {"keys": list(keys)}):
         found.setdefault(row.template, {})[row.what] = row.n
-    return {key: _figures(counted) for key, counted in found.items()}
+    return {key: figures_of(counted) for key, counted in found.items()}
 
 
 def parts(conn: Connection, key: str) -> list[EmailFiguresOf]:
@@ -73,7 +73,7 @@ def parts(conn: Connection, key: str) -> list[EmailFiguresOf]:
     for row in conn.execute(sql["parts"], {"key": key}):
         place: tuple[Any, Any, Any, Any] = (row.campaign, row.campaign_name, row.step, row.variant or None)
         found.setdefault(place, {})[row.what] = row.n
-    return [EmailFiguresOf(*place, _figures(counted)) for place, counted in found.items()]
+    return [EmailFiguresOf(*place, figures_of(counted)) for place, counted in found.items()]
 
 
 def tests(conn: Connection, key: str) -> list[WinnerTest]:
@@ -111,7 +111,8 @@ def as_json(figures: EmailFigures) -> dict[str, int]:
     return dict(figures._asdict())
 
 
-def _figures(counted: Mapping[str, int]) -> EmailFigures:
+def figures_of(counted: Mapping[str, int]) -> EmailFigures:
+    """Return figures of what was counted; what was not is nothing."""
     known = {name: max(0, counted.get(name, 0)) for name in COUNTED if name != "delivered"}
     return EmailFigures(**known, delivered=max(0, known["sent"] - known["bounced"]))
 

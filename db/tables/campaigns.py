@@ -506,6 +506,11 @@ def audit(
     conn.execute(sql["audit"], parameters)
 
 
+def reasons(conn: Connection, campaign_id: int, *, limit: int = 200) -> Sequence[Row[Any]]:
+    """Return the latest changes that made no version and say why, newest first, each with the version of then."""
+    return conn.execute(sql["reasons"], {"campaign_id": campaign_id, "limit": limit}).all()
+
+
 def activity(conn: Connection, campaign_id: int, *, limit: int = 10) -> Sequence[Row[Any]]:
     """Return the latest audit entries, newest first."""
     return conn.execute(sql["activity"], {"campaign_id": campaign_id, "limit": limit}).all()

@@ -203,6 +203,17 @@ VALUES (:campaign_id, :now, :who, :what, CAST(:detail AS jsonb));
 -- name: activity
 SELECT at, who, what, detail FROM audit WHERE campaign_id = :campaign_id ORDER BY at DESC, id DESC LIMIT :limit;
 
+-- name: reasons
+-- Changes that made no version, and why; the version that was the present one then.
+SELECT audit.at, audit.who, audit.what, audit.detail ->> 'message' AS message,
+       (SELECT max(version) FROM campaign_version
+        WHERE campaign_version.campaign_id = audit.campaign_id AND created_at <= audit.at) AS version
+FROM audit
+WHERE campaign_id = :campaign_id AND detail ->> 'message' IS NOT NULL
+  AND what <> 'created' AND what NOT LIKE 'changed to version %'
+ORDER BY at DESC, id DESC
+LIMIT :limit;
+
 -- name: segments_by_key
 SELECT id, key, public, published FROM segment WHERE key = ANY (CAST(:keys AS text[]));
 

@@ -473,6 +473,11 @@ def stay(conn: Connection, campaign_id: int, contact_ids: Sequence[int]) -> None
     conn.execute(sql["stay"], {"campaign_id": campaign_id, "contact_ids": list(contact_ids)})
 
 
+def stay_in_sources(conn: Connection, campaign_id: int) -> None:
+    """Forget the grace of members whom a segment holds that feeds the campaign now."""
+    conn.execute(sql["stay_in_sources"], {"campaign_id": campaign_id})
+
+
 def grace_until(conn: Connection, campaign_id: int, contact_id: int) -> datetime | None:
     """Return when the grace of a contact that is in none of a campaign's sources any more ends; None without one."""
     parameters = {"campaign_id": campaign_id, "contact_id": contact_id}

@@ -518,6 +518,18 @@ WHERE leaving.due_at <> excluded.due_at;
 -- name: stay
 DELETE FROM leaving WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[]));
 
+-- name: stay_in_sources
+-- With the campaign closed to workers. Who is out waits for the end of a cooldown, and goes on doing so.
+DELETE FROM leaving
+WHERE leaving.campaign_id = :campaign_id
+  AND EXISTS (SELECT FROM membership
+              WHERE membership.contact_id = leaving.contact_id AND membership.campaign_id = :campaign_id
+                AND membership.left_at IS NULL)
+  AND EXISTS (SELECT FROM segment_member
+              JOIN campaign_source AS source ON source.source_id = segment_member.segment_id
+              WHERE segment_member.contact_id = leaving.contact_id AND segment_member.active
+                AND source.campaign_id = :campaign_id AND source.kind = 'segment');
+
 -- name: grace_until
 -- Who is out waits for the end of a cooldown.
 SELECT leaving.due_at

@@ -39,7 +39,7 @@ class User(NamedTuple):
     name: str
     role: Role
     active: bool
-    # Whether its owner has yet to choose a password; lists know.
+    # Whether there is no password yet that could be right, since its owner has still to choose one; lists know.
     invited: bool = False
 
 

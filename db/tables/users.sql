@@ -4,7 +4,8 @@ ON CONFLICT DO NOTHING
 RETURNING id, email, name, role, active;
 
 -- name: listing
-SELECT id, email, name, role, active, starts_with(password_hash, 'invited:') AS invited FROM account ORDER BY lower(email);
+SELECT id, email, name, role, active, NOT starts_with(password_hash, '$argon2') AS invited
+FROM account ORDER BY lower(email);
 
 -- name: by_email
 SELECT id, email, name, role, active, password_hash FROM account WHERE lower(email) = lower(:email);

@@ -176,7 +176,7 @@ _ALL = (
         "sms.replied",
         label="Answered a text message",
         data="`text`, `message`",
-        effect="Marks the message as answered. STOP and similar words in English and French opt out of text "
+        effect="Marks the message as answered. STOP and similar words in seven languages opt out of text "
         "messages; START opts in again.",
         marks_message="replied",
     ),

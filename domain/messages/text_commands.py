@@ -1,4 +1,4 @@
-"""Text messages that are commands: STOP and its like, in the languages of the pages."""
+"""Text messages that are commands: STOP and its like, in the languages of those who receive them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import re
 import unicodedata
 from typing import Literal
 
-# Words that carriers and providers honour in English, and their like in French, without accents.
+# Words that carriers and providers honour in English, and their like in other languages, without accents.
 _STOP = frozenset(
     {
         *("stop", "stopall", "stop all", "stop sms", "unsubscribe", "cancel", "end", "quit", "optout", "opt out"),
         *("revoke", "arret", "arreter", "desabonnement", "desabonner", "me desabonner", "se desabonner"),
         *("desinscription", "desinscrire", "me desinscrire", "resilier"),
+        # German, Dutch.
+        *("stopp", "abmelden", "abbestellen", "afmelden"),
+        # Spanish, Portuguese, Italian.
+        *("baja", "alto", "cancelar", "parar", "sair", "cancella", "annulla"),
     }
 )
 # Only what can be no answer to anything else that we asked.
@@ -19,6 +23,10 @@ _START = frozenset(
     {
         *("start", "unstop", "subscribe", "resubscribe", "optin", "opt in", "start sms"),
         *("abonner", "reabonner", "me reabonner", "reabonnement", "reinscription", "me reinscrire"),
+        # German, Dutch.
+        *("anmelden", "abonnieren", "aanmelden"),
+        # Spanish, Portuguese, Italian.
+        *("suscribir", "subscrever", "iscriviti"),
     }
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -13,34 +14,41 @@ from parcours.cli.session import session
 from parcours.db.tables import campaigns
 from parcours.services import apply_campaign, campaign_versions
 from parcours.services.apply_campaign import OutdatedPlanError
-from parcours.services.campaign_versions import rollback_message, version_json
+from parcours.services.campaign_versions import rollback_message, versions_json
 
 __all__ = ["app"]
 
 
 @app.command()
 def versions(campaign: Key, as_json: Json = False) -> None:
-    """List the versions of a campaign, newest first: when each was applied, by whom and why."""
+    """List the versions of a campaign, newest first: when each was applied, by whom and why.
+
+    Changes that made no version, such as publishing, follow if they have a reason (`--message`).
+    """
     here = session()
     with here.engine.connect() as conn:
         found = campaigns.find(conn, campaign)
-        lines = campaigns.versions(conn, found.id)
+        lines = versions_json(conn, found)
     if as_json:
-        here.print_json([version_json(line, found.version) for line in lines])
+        here.print_json(lines)
         return
     here.print_table(
         f"Versions of {found.key}",
         ("version", "applied at", "by", "why"),
         [
             (
-                f"{line.version} (present)" if line.version == found.version else str(line.version),
-                line.at,
-                line.who,
-                line.message,
+                f"{line['version']} (present)" if line["present"] else str(line["version"]),
+                datetime.fromisoformat(line["at"]),
+                line["who"],
+                line["message"],
             )
             for line in lines
         ],
     )
+    for line in lines:
+        for each in line["changes"]:
+            at = here.time(datetime.fromisoformat(each["at"]))
+            here.say(f"{at}  {each['who']}: {each['what']}, at version {line['version']}: {each['message']}")
 
 
 @app.command()

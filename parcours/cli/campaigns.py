@@ -192,7 +192,7 @@ def show(campaign: Key, as_json: Json = False) -> None:
             return
         row = campaigns.listing(conn, [found.id])[0]
         version = campaigns.read_version(conn, found.key, found.id, found.version)
-        why_not = campaigns.status_of(row, version.unreadable).why_not(now)
+        why_not = campaigns.status_of(row, version.unreadable).why_not(now, here.zone)
     file, unreadable = version.file, version.unreadable
     if unreadable is not None:
         here.say(f"{found.name} ({found.key}, id {found.id}) is not running: {unreadable}.")
@@ -343,7 +343,7 @@ def _align(key: str, moves: Sequence[Movement | None], *, inline: bool, now: str
 def _why_not(conn: Connection, key: str, now: datetime) -> str | None:
     """Return why a campaign does not run, or None when it does."""
     (row,) = campaigns.listing(conn, [campaigns.find(conn, key).id])
-    return campaigns.status_of(row).why_not(now)
+    return campaigns.status_of(row).why_not(now, session().zone)
 
 
 def _switch(campaign: str, published: bool, now: str | None) -> bool:
@@ -351,7 +351,7 @@ def _switch(campaign: str, published: bool, now: str | None) -> bool:
     here = session()
     with here.begin() as conn:
         found = campaigns.find(conn, campaign)
-        done = campaign_changes.switch(conn, found, published, who=user(), now=instant(conn, now))
+        done = campaign_changes.switch(conn, found, published, who=user(), now=instant(conn, now), zone=here.zone)
     word = "published" if published else "paused"
     here.say(f"{found.key} {'is' if done.changed else 'was already'} {word}.")
     if published and done.why_not:

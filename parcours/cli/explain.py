@@ -260,7 +260,7 @@ def explain(
         if person is None:
             raise NotFoundError("contact", contact)
         at = instant(conn, now)
-        why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(at)
+        why_not = campaigns.status_of(campaigns.listing(conn, [found.id])[0]).why_not(at, here.zone)
         loaded, unreadable = _tree(conn, found, here.zone)
         why_not = unreadable or why_not
         segments = campaigns.sources(conn, found.id)

@@ -10,8 +10,11 @@ from parcours.cli.session import ROOMY, Session, session
 from parcours.db.reads.overview import RESULTS, Overview
 from parcours.db.tables import campaigns
 from parcours.domain.goal import Tried
+from parcours.services import weak_emails
 from parcours.services.goal_figures import GoalFigures, goal_figures, goal_json, verdict
-from parcours.services.overview_json import DELIVERIES, figures_json, look_up
+from parcours.services.overview_json import DELIVERIES, figures_json, insights, insights_json, look_up
+from parcours.services.standing import Standings, said
+from parcours.services.weak_emails import WeakEmails
 
 app = typer.Typer()
 
@@ -21,13 +24,19 @@ def show(
     campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Key or id of the campaign.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show a campaign's statistics: contacts added, active and left, and outcomes per step."""
+    """Show a campaign's statistics: contacts added, active and left, and outcomes per step.
+
+    It also names the email that does worst, and the steps at which contacts are longer than planned.
+    """
     here = session()
     with here.engine.connect() as conn:
         about, why_not, figures = look_up(conn, campaign, here.zone)
-        goal = goal_figures(conn, campaigns.load(conn, about["id"], about["version"], here.zone))
+        loaded = campaigns.load(conn, about["id"], about["version"], here.zone)
+        goal = goal_figures(conn, loaded)
+        emails, standing = insights(conn, loaded, figures, why_not=why_not)
     if as_json:
-        here.print_json({"campaign": about, **figures_json(figures), "goal": goal_json(goal)})
+        known = {"campaign": about, **figures_json(figures), "goal": goal_json(goal)}
+        here.print_json({**known, **insights_json(emails, standing)})
     else:
         state = "runs" if why_not is None else f"not running: {why_not}"
         print_overview(here, f"{about['name']} ({about['key']}): {state}", figures)
@@ -37,6 +46,18 @@ def show(
             here.say(f"limit: {entry['entered']:,} entered{most}; {entry['held_back']:,} held back")
         if goal is not None:
             print_goal(here, goal)
+        print_insights(here, emails, standing)
+
+
+def print_insights(here: Session, emails: WeakEmails, standing: Standings) -> None:
+    """Print which email does worst, and where contacts are longer than planned or have not answered."""
+    if emails.comparison.why_none != "one":
+        here.say(f"{'worst email' if emails.named else 'emails'}: {weak_emails.said(emails)}")
+    for each in standing.stuck:
+        here.say(f"longer than planned at {each.step}: {'; '.join(map(said, standing.causes(each)))}")
+    for each in standing.unanswered:
+        since = "" if each.median_since is None else f", half of them since {here.time(each.median_since)} or before"
+        here.say(f"no answer yet at {each.step}: {each.answer:,} contacts{since}")
 
 
 def print_goal(here: Session, figures: GoalFigures) -> None:

@@ -258,7 +258,7 @@ def _why_idle(conn: Connection, scope: Scope, at: datetime) -> str | None:
     rows = campaigns.listing(conn, scope.campaign_ids)
     unreadable = campaigns.unreadable(conn, rows)
     reasons = {
-        row.key: campaigns.status_of(row, unreadable.get(row.id)).why_not(at)
+        row.key: campaigns.status_of(row, unreadable.get(row.id)).why_not(at, session().zone)
         for row in rows
         if row.id not in scope.excluded
     }

@@ -95,6 +95,18 @@ def test_from_launch_to_rollback(run: Run, file: Path) -> None:
     assert "There was nothing to apply." in ok(run, "campaigns", "rollback", "c", "3", "--yes")
 
 
+def test_the_message_of_a_change_without_a_version_is_listed(run: Run, file: Path) -> None:
+    ok(run, "campaigns", "apply", file, "--yes", "--message", "the first")
+    file.write_text(BOTH.replace("published: true", "published: false"), encoding="utf-8")
+    ok(run, "campaigns", "apply", file, "--yes", "--message", "a wrong price")
+    (line,) = json.loads(ok(run, "campaigns", "versions", "c", "--json"))
+    (change,) = line["changes"]
+    assert (line["message"], change["what"], change["message"]) == ("the first", "paused", "a wrong price")
+    assert ok(run, "campaigns", "versions", "c").splitlines()[-1].endswith(": paused, at version 1: a wrong price")
+    activity = json.loads(ok(run, "campaigns", "show", "c", "--json"))["activity"]
+    assert [(each["what"], each["message"]) for each in activity][:1] == [("paused", "a wrong price")]
+
+
 def test_a_version_that_is_not_there_and_a_message_that_is_too_long_are_refused(run: Run, file: Path) -> None:
     ok(run, "campaigns", "apply", file, "--yes")
     gone = run("campaigns", "rollback", "c", "7", "--yes")

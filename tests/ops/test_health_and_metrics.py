@@ -55,6 +55,38 @@ def test_live_and_ready_need_no_key(client: Client) -> None:
     assert answer.json() == {"database": "ok", "migrations": "ok", "broker": "ok"}
 
 
+def test_head_is_answered_as_get_without_a_body(client: Client) -> None:
+    http = client()
+    for path in ("/health/live", "/health/ready", "/metrics/process", "/sign-in", "/api/campaigns", "/static/app.js"):
+        whole, head = http.get(path), http.head(path)
+        assert (head.status_code, head.content) == (whole.status_code, b""), path
+        assert whole.content, path
+        assert head.headers["content-type"] == whole.headers["content-type"]
+        if not path.startswith("/metrics"):
+            assert head.headers["content-length"] == whole.headers["content-length"], path
+    assert http.head("/nowhere").status_code == 404
+    assert (http.head("/events").status_code, http.head("/events").headers["allow"]) == (405, "POST")
+
+
+def test_head_tells_that_a_process_is_not_ready(client: Client) -> None:
+    answer = client(engine=connect(AWAY)).head("/health/ready")
+    assert (answer.status_code, answer.content) == (503, b"")
+
+
+def test_the_port_of_health_answers_head(engine: Engine) -> None:
+    server = start_server(Health(engine.url, settings_with()), "127.0.0.1", free_port())
+    try:
+        for path, status in (("/health/live", 200), ("/health/ready", 200), ("/metrics", 200)):
+            url = f"http://127.0.0.1:{server.server_address[1]}{path}"
+            request = urllib.request.Request(url, method="HEAD")
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                assert (answer.status, answer.read()) == (status, b"")
+                assert int(answer.headers["Content-Length"]) > 0
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def test_ready_is_503_while_the_database_is_away_and_live_stays_200(client: Client) -> None:
     http = client(engine=connect(AWAY))
     answer = http.get("/health/ready")

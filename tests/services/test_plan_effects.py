@@ -40,7 +40,7 @@ def test_a_source_that_is_taken_out_says_how_many_leave(two: World) -> None:
         "~ sources.segments: - first",
         "- 3 contacts leave, because they are in none of the segments",
     ]
-    assert plan.to_json()["people"] == {"joins": 0, "returns": 0, "leaves": 3, "exits": 0, "complete": True}
+    assert plan.to_json()["people"] == {"joins": 0, "returns": 0, "leaves": 3, "exits": 0, "complete": True, "stays": 0}
     assert two.update(at(1, "10:00")) == {"removed": 3}
 
 
@@ -74,6 +74,28 @@ def test_a_grace_period_that_goes_says_who_leaves_at_once(two: World) -> None:
         "- 3 contacts leave, because they are in none of the segments",
     ]
     assert two.update(at(1, "11:00")) == {"removed": 3}
+
+
+def test_a_source_that_returns_says_how_many_in_their_grace_period_stay(two: World) -> None:
+    both: dict[str, Any] = {"grace": "9 days", "exit_on_leave": True}
+    two.campaign(STEPS, segments=["second"], **both)
+    assert two.update(at(1, "10:00")) == {}
+    # One of the three would have come back by no source.
+    two.leave("first", "c1")
+    plan = two.campaign(STEPS, segments=["first", "second"], when=at(1, "11:00"), **both)
+    assert lines(plan) == [
+        "~ sources.segments: + first",
+        "- 1 contact is in none of the segments and leaves after the grace period (9 days)",
+        "2 contacts in their grace period are in one of the segments again and stay",
+    ]
+    assert plan.to_json()["people"]["stays"] == 2
+    # Nothing is left of it: who leaves the segment again has the whole period before them.
+    assert [row.key for row in two.read("SELECT key FROM leaving JOIN contact ON contact.id = contact_id")] == ["c1"]
+    assert two.update(at(1, "12:00")) == {}
+    assert two.update(at(12, "10:00")) == {"removed": 1}
+    # Of members who are no longer in a grace period nothing is said.
+    plan = two.campaign(STEPS, segments=["second"], **both)
+    assert not any("stay" in line for line in lines(plan))
 
 
 def test_a_limit_of_entries_says_how_many_it_refuses_and_that_others_come_later(two: World) -> None:

@@ -85,6 +85,7 @@ class Activity(BaseModel):
     at: Instant
     who: str = Field(examples=["ada@example.com"])
     what: str = Field(examples=["created"])
+    message: str | None = Field(examples=["Shorter waits"], description="Why, as the person who made the change said.")
 
 
 class Wrong(BaseModel):
@@ -110,7 +111,7 @@ class PublishedCampaign(CampaignResource):
     """A campaign that was published, and what that does to contacts."""
 
     people: dict[str, Any] | None = Field(
-        examples=[{"joins": 3, "returns": 0, "leaves": 0, "exits": 0, "complete": True}],
+        examples=[{"joins": 3, "returns": 0, "leaves": 0, "exits": 0, "complete": True, "stays": 0}],
         description="Contacts that the following update moves. Null: it was published already, or cannot be read.",
     )
     effects: list[dict[str, Any]] = Field(description="The same in sentences.")
@@ -164,8 +165,9 @@ class Planned(BaseModel):
         description="What the settings do to contacts.",
     )
     people: dict[str, Any] | None = Field(
-        examples=[{"joins": 3, "returns": 0, "leaves": 12, "exits": 0, "complete": True}],
-        description="Contacts that the following update moves. Not complete: the numbers are minimums. "
+        examples=[{"joins": 3, "returns": 0, "leaves": 12, "exits": 0, "complete": True, "stays": 0}],
+        description="Contacts that the following update moves; `stays`: who are in their grace period, and in a source "
+        "again. Not complete: the numbers are minimums. "
         "Null: nothing changes who is in the campaign.",
     )
     warnings: list[str]
@@ -352,7 +354,11 @@ def delete_campaign(site: SiteOf, who: Manager, campaign: str, if_match: IfMatch
 
 @router.get("/campaigns/{campaign}/overview", summary="Get a campaign's statistics")
 def get_overview(site: SiteOf, _who: Reader, campaign: str) -> dict[str, Any]:
-    """The output of `parcours overview --json`: contacts added, active and left, and outcomes per step."""
+    """The output of `parcours overview --json`: contacts added, active and left, and outcomes per step.
+
+    `emails` names the emails with the lowest rate of clicks or opens, and `waits` says since when contacts wait at
+    each step, and for what. See the explanation of statistics.
+    """
     with site.engine.connect() as conn:
         return overview_json(conn, campaign, site.zone)
 

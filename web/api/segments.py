@@ -327,7 +327,12 @@ def put_segment(
     "/segments/{segment:path}",
     status_code=204,
     summary="Delete a segment",
-    responses={409: {"content": {PROBLEM: {}}, "description": "Campaigns or rules use the segment."}},
+    responses={
+        409: {
+            "content": {PROBLEM: {}},
+            "description": "Campaigns or rules use the segment, or may: a campaign cannot be read.",
+        }
+    },
 )
 def delete_segment(site: SiteOf, _who: Manager, segment: str) -> None:
     """Only if no campaign and no rule uses it. The contacts stay."""

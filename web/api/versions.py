@@ -40,6 +40,21 @@ class VersionListed(BaseModel):
     present: bool = Field(examples=[True])
 
 
+class VersionChange(BaseModel):
+    """A change that made no version, such as publishing, and why it was made."""
+
+    at: Instant
+    who: str = Field(examples=["ada@example.com"])
+    what: str = Field(examples=["published"])
+    message: str = Field(examples=["The spring sale begins"])
+
+
+class VersionInList(VersionListed):
+    """A version, with what was changed while it was the present one and has a message."""
+
+    changes: list[VersionChange]
+
+
 class VersionResource(VersionListed):
     """A version with its definition, which is the campaign file as JSON."""
 
@@ -61,11 +76,11 @@ class VersionsCompared(BaseModel):
 
 
 @router.get("/campaigns/{campaign}/versions", summary="List the versions of a campaign")
-def list_versions(site: SiteOf, _who: Reader, campaign: str) -> list[VersionListed]:
+def list_versions(site: SiteOf, _who: Reader, campaign: str) -> list[VersionInList]:
     """Newest first."""
     with site.engine.connect() as conn:
-        found = campaigns.find(conn, campaign)
-        return [VersionListed(**version_json(each, found.version)) for each in campaigns.versions(conn, found.id)]
+        lines = campaign_versions.versions_json(conn, campaigns.find(conn, campaign))
+    return [VersionInList.model_validate(each) for each in lines]
 
 
 @router.get("/campaigns/{campaign}/versions/{version}", summary="Get a version of a campaign")

@@ -11,16 +11,20 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from parcours.web.i18n.language import DEFAULT, reader
+from parcours.web.i18n.language import DEFAULT, instant, reader
 
 _NAME = re.compile(r"\{([A-Za-z][A-Za-z0-9]*)\}")
 _BETWEEN = re.compile(r"(, | or | and )")
 _JOINTS = {"fr": {", ": ", ", " or ": " ou ", " and ": " et "}}
 _CLAUSE = "; "
 _CLAUSES = {"fr": " ; "}
+# An instant as `domain.time.text.shown` writes it, for terminals.
+_SHOWN = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (UTC|[A-Z][A-Za-z_]+(?:/[A-Za-z0-9_+-]+)+)")
 # What is filled in may be a sentence with something filled in, and no deeper.
 _DEPTH = 4
 
@@ -64,11 +68,22 @@ class SentencePattern:
 
 
 def told(text: str) -> str:
-    """Return a sentence of the engine in the reader's language; English where there is no translation."""
+    """Return a sentence of the engine in the reader's language; English where there is no translation.
+
+    Instants in it are written as pages write them, in the reader's timezone.
+    """
     language = reader().language
-    if language == DEFAULT:
-        return text
-    return _told(text, language, _DEPTH) or text
+    said = text if language == DEFAULT else _told(text, language, _DEPTH) or text
+    return _SHOWN.sub(_as_on_pages, said)
+
+
+def _as_on_pages(found: re.Match[str]) -> str:
+    try:
+        at = datetime.fromisoformat(found[1]).replace(tzinfo=ZoneInfo(found[2]))
+        return instant(at)
+    # Something else that looks like it, or the ends of the calendar.
+    except (ValueError, OverflowError, ZoneInfoNotFoundError):
+        return found[0]
 
 
 def _told(text: str, language: str, depth: int) -> str | None:

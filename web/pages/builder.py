@@ -140,7 +140,7 @@ def _page(
         "checked": checked,
         "wanted": wanted,
         "matches": _matches(drawing, data, wanted) if wanted else [],
-        "effects": [] if planned is None else draft_review.effects(planned, bench, called),
+        "effects": [] if planned is None else draft_review.effects(planned, bench, called, names),
         "choices": [] if planned is None else list(choices_of(planned, called)),
         "made": service.choices(data),
         "planned": planned,

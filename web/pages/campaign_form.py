@@ -33,6 +33,7 @@ from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.plan_words import (
+    NO_NAMES,
     NO_TITLES,
     Titles,
     added_step,
@@ -43,7 +44,7 @@ from parcours.web.pages.plan_words import (
     step_change,
 )
 from parcours.web.pages.rendering import redirect, render
-from parcours.web.pages.step_titles import quoted
+from parcours.web.pages.step_titles import Names, quoted
 from parcours.web.security.access import FormBody
 
 router = pages_router()
@@ -466,11 +467,12 @@ def _review(request: Request, draft: Draft, planned: CampaignPlan, form: FormBod
 
 
 def plan_lines(
-    planned: CampaignPlan, *, comes_back: bool = False, titles: Titles = NO_TITLES
+    planned: CampaignPlan, *, comes_back: bool = False, titles: Titles = NO_TITLES, names: Names = NO_NAMES
 ) -> Iterator[tuple[str, str]]:
     """Yield what a plan does in sentences, each with its kind: added, changed, removed, note, same, on or off.
 
-    A campaign that `comes_back` was deleted, if it was there at all. `titles` has what steps are called, by key.
+    A campaign that `comes_back` was deleted, if it was there at all. `titles` has what steps are called, by key, and
+    `names` what the things are called that they refer to.
     """
     if comes_back and planned.campaign_id is not None:
         yield "note", _("A deleted campaign has this key. It will be restored with its history.")
@@ -490,9 +492,9 @@ def plan_lines(
         yield "changed", _("Version {n} will be created.", n=planned.version)
         for key in planned.added:
             yield "added", added_step(planned, key, titles)
-    yield from setting_lines(planned)
+    yield from setting_lines(planned, names)
     for key in planned.changed:
-        yield "changed", step_change(planned, key, titles)
+        yield "changed", step_change(planned, key, titles, names)
     for key in planned.moved:
         if key not in planned.added and key not in planned.removed:
             yield "changed", _("Step {key} will be moved. Contacts waiting there stay.", key=quoted(titles, key))

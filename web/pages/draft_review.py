@@ -25,9 +25,9 @@ from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_panels, draft_tr
 from parcours.web.pages.campaign_form import choices_of, plan_lines
 from parcours.web.pages.draft_bench import Bench, bench_of
 from parcours.web.pages.draft_trees import Drawing
-from parcours.web.pages.plan_words import removed_step
+from parcours.web.pages.plan_words import NO_NAMES, removed_step
 from parcours.web.pages.rendering import redirect, render
-from parcours.web.pages.step_titles import quoted
+from parcours.web.pages.step_titles import Names, quoted
 from parcours.web.security.access import FormBody, Visitor
 
 router = pages_router()
@@ -68,7 +68,9 @@ def before(
     return {key: draft_trees.title_of(step, called) for key, step in steps.items() if key not in titles}
 
 
-def effects(planned: CampaignPlan, bench: Bench, titles: Mapping[str, str]) -> list[dict[str, Any]]:
+def effects(
+    planned: CampaignPlan, bench: Bench, titles: Mapping[str, str], names: Names = NO_NAMES
+) -> list[dict[str, Any]]:
     """Return what applying would do, in sentences; where contacts wait at a removed step, with where they may go."""
     lines: list[dict[str, Any]] = []
     for key, waiting in planned.removed.items():
@@ -80,7 +82,7 @@ def effects(planned: CampaignPlan, bench: Bench, titles: Mapping[str, str]) -> l
                 text = removed_step(planned, key, titles)[1]
             lines.append({"kind": "removed", "text": text, "redirect": key, "to": to})
     said = {each["text"] for each in lines} | {removed_step(planned, each["redirect"], titles)[1] for each in lines}
-    for kind, line in plan_lines(planned, titles=titles):
+    for kind, line in plan_lines(planned, titles=titles, names=names):
         if line not in said:
             lines.append({"kind": kind, "text": line, "redirect": None, "to": ""})
     return lines
@@ -113,10 +115,10 @@ def _review(
         status,
         **values,
         planned=planned,
-        lines=list(plan_lines(planned, comes_back=bench.found is None, titles=all_titles)),
+        lines=list(plan_lines(planned, comes_back=bench.found is None, titles=all_titles, names=called)),
         choices=list(choices_of(planned, all_titles)),
         made=service.choices(bench.file),
-        moves=[each for each in effects(planned, bench, all_titles) if each["redirect"]],
+        moves=[each for each in effects(planned, bench, all_titles, called) if each["redirect"]],
         seen=planned.digest,
         published=bool(rows and rows[0].published),
     )

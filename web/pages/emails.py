@@ -21,12 +21,15 @@ from parcours.web.i18n import labels
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import SiteOf, pages_router
+from parcours.web.pages.kept_titles import titles_of
 from parcours.web.pages.rendering import render as page
 from parcours.web.paging import address
 from parcours.workers.delivery.render import preview_values
 
 router = pages_router()
 
+# Campaigns of which the steps are called by their names; the keys of others say enough.
+MOST_CAMPAIGNS = 20
 # Versions that a page shows side by side.
 MOST_BESIDE = 12
 # What somebody wrote into a template is shown in a frame that runs nothing, asks nobody and belongs to no site.
@@ -85,6 +88,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         links = email_figures.links(conn, key)
         tests = email_figures.tests(conn, key)
         notes = email_templates.looked_over(conn, email)
+        steps = _step_titles(conn, [*parts, *tests])
     if wanted and values["contact"].get("key") != wanted:
         error = _("No contact has the key {key}.", key=wanted)
     filled = {}
@@ -102,6 +106,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         total=total,
         parts=parts,
         links=links,
+        steps=steps,
         tests=[(each, email.winner and email.winner.ends_at(each.started_at)) for each in tests],
         winner=None
         if email.winner is None
@@ -140,6 +145,21 @@ def _beside(email: Email, values: dict[str, Any], own: str, wanted: str) -> list
         name = ", ".join(part for part in each.name if part) or _("Main version")
         made.append({"name": name, "subject": subject, "url": f"{own}/preview?{urlencode(asked)}"})
     return made
+
+
+def _step_titles(
+    conn: Connection, shown: list[email_figures.EmailFiguresOf | email_figures.WinnerTest]
+) -> dict[tuple[str | None, str | None], str]:
+    """Return what steps are called, by the keys of their campaign and their own; beyond some campaigns, nothing."""
+    keys: dict[str, set[str]] = {}
+    for each in shown:
+        if each.campaign and each.step:
+            keys.setdefault(each.campaign, set()).add(each.step)
+    return {
+        (campaign, step): title
+        for campaign in list(keys)[:MOST_CAMPAIGNS]
+        for step, title in titles_of(conn, campaign, keys[campaign]).items()
+    }
 
 
 def _email(conn: Connection, key: str) -> Email:

@@ -24,8 +24,10 @@ router = pages_router()
 @router.get("/forms")
 def show_all(request: Request, site: SiteOf) -> Response:
     """All forms, with the campaigns that they feed."""
-    back = draft_choice.place(request.query_params.get("back", ""))
-    return _list(request, site, {"key": "", "name": "", "draft": back})
+    asked = request.query_params
+    # Some event may name a form that is not there.
+    key = asked.get("key", "")[:KEY_LENGTH]
+    return _list(request, site, {"key": key, "name": "", "draft": draft_choice.place(asked.get("back", ""))})
 
 
 @router.post("/forms")

@@ -35,6 +35,8 @@ from parcours.web.i18n.step_words import type_name
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, charts, pages_router, trees
 from parcours.web.pages.campaign_list import ListedCampaign, line_of
 from parcours.web.pages.charts import Chart, Range
+from parcours.web.pages.kept_titles import titles_of
+from parcours.web.pages.overview_insights import insights_of
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.pages.step_titles import Names, quoted, titled
 from parcours.web.paging import before_of, instant_of, next_address, written
@@ -233,9 +235,15 @@ def _tab(
     match tab:
         case "path":
             shown, chart, wrong = _graph(conn, request, about)
-            gone = [_gone(step) for step in overview.removed(conn, about.campaign)]
+            left_over = overview.removed(conn, about.campaign)
+            gone = [_gone(step) for step in left_over]
+            gone_titles = titles_of(conn, about.found.key, [step.step for step in left_over])
             nodes = trees.tree(about.campaign, by_key, came=found.came, names=about.names)
-            return {"shown": shown, "chart": chart, "wrong": wrong, "presets": PRESETS, "nodes": nodes, "gone": gone}
+            path = {"shown": shown, "chart": chart, "wrong": wrong, "presets": PRESETS, "nodes": nodes, "gone": gone}
+            path["gone_titles"] = gone_titles
+            emails = about.names.get(RefersTo.EMAIL, {})
+            why_not = campaigns.status_of(about.row).why_not(about.now)
+            return path | insights_of(conn, about.campaign, found, emails, why_not=why_not, now=about.now)
         case "decisions" | "actions" | "conditions":
             return {"kind": KIND_OF[tab].value, "lines": _lines(about.campaign, by_key, found.came, KIND_OF[tab])}
         case "contacts":
@@ -306,7 +314,7 @@ def _contacts(conn: Connection, request: Request, site: Site, about: Opened) -> 
         gone = next((each for each in campaigns.steps(conn, about.found.id) if each.key == key), None)
         if gone is None:
             raise NotFoundError("step", key)
-        step_id, step_name = gone.id, gone.key
+        step_id, step_name = gone.id, titles_of(conn, about.found.key, [gone.key]).get(gone.key, gone.key)
     state: State | None = asked["state"] if asked.get("state") in get_args(State) else None  # type: ignore[assignment]
     at: At = asked["at"] if asked.get("at") in get_args(At) else "waiting"  # type: ignore[assignment]
     wanted = Asked(step_id, at, asked.get("why"), state if step_id is None else None)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
 
 from parcours.domain.campaign_file.difference import Difference
 from parcours.domain.campaign_file.model import StepFile
+from parcours.domain.errors import CampaignError
+from parcours.domain.steps.registry import step_type
+from parcours.domain.steps.types import RefersTo
 from parcours.domain.time.intervals import parse_interval
 from parcours.services.campaign_effects import CampaignEffect
 from parcours.services.campaign_plan import KINDS, CampaignPlan
 from parcours.web.i18n.labels import interval
-from parcours.web.i18n.language import _, _n, marked
+from parcours.web.i18n.language import _, _n, instant, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.i18n.step_words import property_name, type_name
-from parcours.web.pages.step_titles import quoted
+from parcours.web.pages.step_titles import Names, quoted
 
 # What steps are called, by key; whoever writes the file knows its keys.
 Titles = Mapping[str, str]
 NO_TITLES: Titles = {}
+NO_NAMES: Names = {}
 
 # Settings of campaign files; one that is not here is told by its name in the file.
 SETTINGS = {
@@ -42,6 +48,8 @@ SETTINGS = {
     "sources.forms": marked("Source forms"),
 }
 
+_INSTANTS = {"publish_from", "publish_until"}
+_OF_SETTINGS = {"sources.segments": RefersTo.SEGMENT, "sources.forms": RefersTo.FORM}
 
 # Of a step, as its panel calls them.
 OF_STEPS = {
@@ -63,11 +71,14 @@ OF_STEPS = {
 }
 
 
-def setting_lines(planned: CampaignPlan) -> Iterator[tuple[str, str]]:
+def setting_lines(planned: CampaignPlan, names: Names = NO_NAMES) -> Iterator[tuple[str, str]]:
     """Yield which settings and rules change, each with its kind: added, changed or removed."""
     for each in planned.settings:
         name = _(SETTINGS[each.name]) if each.name in SETTINGS else each.name
-        yield "changed", _("{setting}: {change}.", setting=name, change=change(each))
+        yield (
+            "changed",
+            _("{setting}: {change}.", setting=name, change=change(_called(each, _OF_SETTINGS.get(each.name), names))),
+        )
     for rule in planned.rules_added:
         yield "added", _("New rule: {rule}.", rule=told(rule))
     for rule in planned.rules_removed:
@@ -76,14 +87,51 @@ def setting_lines(planned: CampaignPlan) -> Iterator[tuple[str, str]]:
 
 def change(each: Difference) -> str:
     """Return a difference in short, such as `2 days → 5 days`."""
+    if each.name in _INSTANTS:
+        return f"{_when(each.before)} → {_when(each.after)}"
     return each.words(none=_("none"), yes=_("yes"), no=_("no"))
 
 
-def step_change(planned: CampaignPlan, key: str, titles: Titles = NO_TITLES) -> str:
+def _when(value: object) -> str:
+    """Return an instant of a file as pages write it; what is no instant as it is, such as a day."""
+    if value is None:
+        return _("none")
+    try:
+        at = datetime.fromisoformat(str(value))
+    except ValueError:
+        return str(value)
+    return str(value) if at.tzinfo is None else instant(at)
+
+
+def _called(each: Difference, what: RefersTo | None, names: Names) -> Difference:
+    """Return a difference with what people call the things that its values name."""
+    called = {} if what is None else names.get(what, {})
+
+    def said(value: Any) -> Any:
+        if isinstance(value, list):
+            return [said(one) for one in value]
+        return called.get(value, value) if isinstance(value, str) else value
+
+    return each._replace(before=said(each.before), after=said(each.after)) if called else each
+
+
+def _refers_to(each: Difference, step: StepFile) -> RefersTo | None:
+    """Return what the values of a property of a step name, if anything."""
+    first, _dot, name = each.name.partition(".")
+    if first != "with":
+        return None
+    try:
+        found = step_type(step.kind, step.type)
+    except CampaignError:
+        return None
+    return next((what for own, what in found.refers_to.items() if name in found.spellings(own)), None)
+
+
+def step_change(planned: CampaignPlan, key: str, titles: Titles = NO_TITLES, names: Names = NO_NAMES) -> str:
     """Return how a step changes, with the names of the file, and how many contacts wait there."""
     step = next(each for each in planned.file.walk() if each.step == key)
     said = ", ".join(
-        f"{_setting(each, step)}{_(': ')}{_interval_change(each)}"
+        f"{_setting(each, step)}{_(': ')}{_interval_change(_called(each, _refers_to(each, step), names))}"
         if titles
         else f"{each.name.removeprefix('with.')} {change(each)}"
         for each in planned.of_step(key)
@@ -220,6 +268,12 @@ def _effect(effect: CampaignEffect, n: int, detail: str) -> str:
             )
         case "in_grace":
             return _n("{n} contact in its grace period keeps it.", "{n} contacts in their grace period keep it.", n)
+        case "in_grace_stays":
+            return _n(
+                "{n} contact in its grace period is in one of the segments again and will stay.",
+                "{n} contacts in their grace period are in one of the segments again and will stay.",
+                n,
+            )
         case "refused":
             return _n(
                 "{n} contact of the segments will not join, because the entry limit ({most}) is reached.",

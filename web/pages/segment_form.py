@@ -175,6 +175,7 @@ def ask_delete(request: Request, site: SiteOf, key: str) -> Response:
             segment=segment,
             campaigns=[(each, names.get(each, each)) for each in used.campaigns],
             segments=[(each, stored.get(each, each)) for each in used.segments],
+            unreadable=[(each, names.get(each, each), told(why)) for each, why in used.unreadable.items()],
             back=own,
         )
     return render(

@@ -60,7 +60,10 @@ def show_all(request: Request, site: SiteOf) -> Response:
 @router.get("/segments/+new")
 def ask_new(request: Request, site: SiteOf) -> Response:
     """The form of a new segment."""
-    return _new(request, {"key": "", "name": "", "draft": draft_choice.place(request.query_params.get("back", ""))})
+    asked = request.query_params
+    # Some event may name a segment that is not there.
+    key = asked.get("key", "")[:KEY_LENGTH]
+    return _new(request, {"key": key, "name": "", "draft": draft_choice.place(asked.get("back", ""))})
 
 
 @router.post("/segments")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
+from typing import NamedTuple
+from urllib.parse import urlencode
 
 from fastapi import Request, Response
 
@@ -21,6 +24,14 @@ router = pages_router()
 LISTED = 50
 # Seconds of lag from which on something is wrong.
 LATE_SECONDS = 300
+# What the engine says of events that name what is not there, and of those that may be tried again.
+_MISSING = re.compile(
+    r"there is no (?P<what>segment|form) ['\"](?P<key>.*)['\"]; create it with `parcours \w+ create`", re.DOTALL
+)
+_COMMAND = re.compile(
+    r"; (?:fix the cause, then run|after fixing the cause, send it again or replay its dead letter with) "
+    r"`parcours dead-letters replay`$"
+)
 
 
 @router.get("/status")
@@ -42,6 +53,7 @@ def show(request: Request, site: SiteOf) -> Response:
         words=labels,
         moment=datetime.fromisoformat,
         told=told,
+        remedy=remedy,
     )
 
 
@@ -61,6 +73,29 @@ def act(request: Request, site: SiteOf, form: FormOf) -> Response:
     if done.failing:
         said += " " + _n("{n} event still fails.", "{n} events still fail.", done.failing)
     return redirect(request, "/status", flash=said, kind="warning" if done.failing else "done")
+
+
+class Remedy(NamedTuple):
+    """Why an event could not be processed, and the page on which that can be mended, if there is one."""
+
+    reason: str
+    address: str | None = None
+    label: str = ""
+
+
+def remedy(reason: str) -> Remedy:
+    """Return the reason of a dead letter with what to do on pages, where it names a command."""
+    missing = _MISSING.fullmatch(reason)
+    if missing is None:
+        alone = _COMMAND.sub("", reason)
+        said = told(alone)
+        return Remedy(said if alone == reason else f"{said}. {_('Fix the cause, then process the event again.')}")
+    key = missing["key"]
+    if missing["what"] == "segment":
+        said = _("There is no segment “{key}”. Create it with this key, then process the event again.", key=key)
+        return Remedy(said, f"/segments/+new?{urlencode({'key': key})}", _("New segment"))
+    said = _("There is no form “{key}”. Create it with this key, then process the event again.", key=key)
+    return Remedy(said, f"/forms?{urlencode({'key': key})}#new", _("New form"))
 
 
 def lasted(seconds: float | None) -> str:

@@ -71,3 +71,44 @@ for (const form of document.querySelectorAll("form[data-unsaved]")) {
   form.addEventListener("submit", (event) => { if (!isPreview(event)) typed = false; });
   window.addEventListener("beforeunload", (event) => { if (typed) event.preventDefault(); });
 }
+
+// What was typed before the scripts ran is told to them as if it were typed now.
+function isChanged(control) {
+  if (control.type === "checkbox" || control.type === "radio") return control.checked !== control.defaultChecked;
+  if (control.multiple && control.options) return [...control.options].some((each) => each.selected !== each.defaultSelected);
+  if (control.options) {
+    const options = [...control.options];
+    return control.selectedOptions[0] !== (options.findLast((each) => each.defaultSelected) || options.find((each) => !each.disabled));
+  }
+  if (control.type === "hidden" || !("defaultValue" in control)) return false;
+  if (control.localName === "textarea") return control.value !== control.defaultValue;
+  // Browsers drop what a field of its type cannot hold.
+  return control.value !== Object.assign(document.createElement("input"), { type: control.type, value: control.defaultValue }).value;
+}
+document.addEventListener("DOMContentLoaded", () => {
+  const changed = [...document.forms].flatMap((form) => [...form.elements]).filter(isChanged);
+  for (const each of changed) each.dispatchEvent(new Event("input", { bubbles: true }));
+  for (const each of changed) {
+    // Where one types, the browser tells the change itself when one goes on.
+    if (each !== document.activeElement || /^(checkbox|radio|select)/.test(each.type)) each.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+});
+
+// An answer takes no fields away in which somebody typed while it was on its way; it is asked for again instead.
+const awaited = new Map();
+document.addEventListener("input", (event) => {
+  for (const [xhr, { elt, target }] of awaited) {
+    const form = elt.closest("form");
+    if (form && form.contains(event.target) && target.contains(event.target)) awaited.set(xhr, { elt, target, overtaken: true });
+  }
+});
+document.body.addEventListener("htmx:beforeRequest", (event) => {
+  awaited.set(event.detail.xhr, { elt: event.detail.requestConfig.elt, target: event.detail.target, overtaken: false });
+});
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  const { elt, overtaken } = awaited.get(event.detail.xhr) || {};
+  if (!overtaken || !event.detail.shouldSwap || !elt.isConnected) return;
+  event.detail.shouldSwap = false;
+  htmx.trigger(elt, event.detail.requestConfig.triggeringEvent.type);
+});
+document.body.addEventListener("htmx:afterRequest", (event) => { awaited.delete(event.detail.xhr); });

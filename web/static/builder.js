@@ -6,6 +6,10 @@ const tell = (text) => { document.getElementById("said").textContent = text; };
 let queue = Promise.resolve();
 let held = null;
 let dragged = null;
+// Fields lose the focus while they are put elsewhere.
+let isPutting = false;
+// What had the focus when parts of the page were put in last.
+let placed = null;
 // The form in which somebody typed something that was not sent yet.
 let typed = null;
 // Keys that steps had when what is still on its way was written; a first name gives a step another one.
@@ -17,18 +21,29 @@ const MOST_KEPT = 60000;
 
 document.documentElement.classList.add("scripted");
 
-// One after another, so that each change knows of the one before.
+const isBox = (control) => control.type === "checkbox" || control.type === "radio";
+const nameOf = (control) => control.id || `${control.name} ${isBox(control) ? control.value : ""}`;
+const stateOf = (control) => isBox(control) ? control.checked : control.multiple ? [...control.selectedOptions].map((each) => each.value).join("\n") : control.value;
+// What stands in the fields of a form, by their names.
+const statesOf = (form) => new Map([...form.elements].filter((each) => "value" in each && each.type !== "hidden" && each.localName !== "button").map((each) => [nameOf(each), stateOf(each)]));
+const savesItself = (form) => "autosave" in form.dataset;
+
+// One after another, so that each change knows of the one before. `source` is the form that is sent.
 function go(address, form, keep, source) {
-  const left = typed?.isConnected && source !== typed && !("autosave" in typed.dataset);
-  if (left && !confirm(builder().dataset.leave)) return;
+  if (typed?.isConnected && source !== typed) {
+    if (savesItself(typed)) save(typed);
+    else if (!confirm(builder().dataset.leave)) return;
+  }
   typed = null;
-  queue = queue.then(() => load(address, form, keep)).catch(() => {
+  const from = document.activeElement, sent = source && statesOf(source);
+  queue = queue.then(() => load(address, form, keep, { from, source, sent })).catch(() => {
     if (source) typed = source;
     flash(document.body.dataset.failed);
   });
 }
+const save = (form) => go(form.action, new FormData(form), true, form);
 
-async function load(address, form, keep) {
+async function load(address, form, keep, asked) {
   let body;
   if (form) {
     body = new URLSearchParams(form);
@@ -50,10 +65,28 @@ async function load(address, form, keep) {
   if (isNamed) renamed.set(before, now);
   // A key that is free again may be another step's.
   for (const key of renamed.keys()) if (fresh.getElementById(`card-${key}`)) renamed.delete(key);
+  const panel = document.getElementById("panel");
+  let same = keep && panel.dataset.for === fresh.getElementById("panel").dataset.for;
+  // Something was typed in a panel that leaves, while what takes its place was on its way.
+  const late = !same && typed !== asked.source && panel.contains(typed) ? typed : null;
+  if (late && savesItself(late)) {
+    typed = null;
+    builder().dataset.revision = next.dataset.revision;
+    await load(late.action, new FormData(late), true, { from: document.activeElement, source: late, sent: statesOf(late) });
+    await load(answer.url, null, false, asked);
+    if (!document.querySelector("#flashes .flash")) speak(fresh);
+    return;
+  }
+  if (late) same = !confirm(builder().dataset.leave);
   history.replaceState(null, "", answer.url);
   document.title = fresh.title;
   document.querySelector("h1").textContent = fresh.querySelector("h1").textContent;
-  put(fresh, next, keep, isNamed);
+  isPutting = true;
+  try {
+    put(fresh, next, same, isNamed, asked);
+  } finally {
+    isPutting = false;
+  }
 }
 
 // Whoever is not signed in any more is asked to, on a page that keeps what was sent.
@@ -65,12 +98,13 @@ function again(address, body) {
   form.submit();
 }
 
-function put(fresh, next, keep, isNamed) {
+function put(fresh, next, same, isNamed, { from, source, sent }) {
   const active = document.activeElement;
   const id = active && builder().contains(active) ? active.id : "";
   const panel = document.getElementById("panel"), top = panel.scrollTop, map = document.getElementById("map")?.scrollTop;
+  const find = document.getElementById("find");
+  if (find.value !== find.defaultValue) fresh.getElementById("find").value = find.value;
   // What somebody types in stays as it is; only what is said beside it changes.
-  const same = keep && panel.dataset.for === fresh.getElementById("panel").dataset.for;
   if (same) {
     for (const part of fresh.querySelectorAll("#panel [data-live]")) document.getElementById(part.id)?.replaceWith(part);
     fresh.getElementById("panel").replaceWith(panel);
@@ -84,23 +118,44 @@ function put(fresh, next, keep, isNamed) {
   }
   const { revision, focus, only } = next.dataset;
   Object.assign(here.dataset, { revision, focus, only });
-  const said = fresh.getElementById("flashes");
-  document.getElementById("flashes").replaceChildren(...said.childNodes);
-  tell(document.querySelector("#flashes .flash")?.textContent || "");
-  setTimeout(() => document.querySelector("#flashes .said")?.remove(), 6000);
+  speak(fresh);
   dress();
-  const wanted = same ? id : here.dataset.focus || id;
-  const target = document.getElementById(wanted) || document.getElementById(id);
-  // What was typed meanwhile in the panel of a step that has a name now stays.
-  if (isNamed && typed?.contains(active) && target?.form && "value" in active) {
-    target.value = active.value;
-    typed = target.form;
-  }
+  if (source?.closest("#panel")) follow(source, sent, isNamed);
+  // Whoever went elsewhere meanwhile stays there.
+  const isElsewhere = active !== from && active !== placed && document.getElementById(id);
+  const wanted = same || isElsewhere ? id : here.dataset.focus || id;
+  const target = same && panel.contains(active) ? active : document.getElementById(wanted) || document.getElementById(id);
   if (same) document.getElementById("panel").scrollTop = top;
   if (map) document.getElementById("map")?.scrollTo(0, map);
   if (target) unfold(target);
   if (target && target !== document.activeElement) target.focus({ preventScroll: same });
   if (!same && wanted === "panel-title") first()?.focus();
+  placed = document.activeElement;
+}
+
+function speak(fresh) {
+  document.getElementById("flashes").replaceChildren(...fresh.getElementById("flashes").childNodes);
+  tell(document.querySelector("#flashes .flash")?.textContent || "");
+  setTimeout(() => document.querySelector("#flashes .said")?.remove(), 6000);
+}
+
+// What was typed in a form since it was sent stays, in the fields that stand there now.
+function follow(form, sent, isNamed) {
+  const late = [...form.elements].filter((each) => sent.has(nameOf(each)) && sent.get(nameOf(each)) !== stateOf(each));
+  if (!late.length) return;
+  if (form.isConnected) {
+    if ("preview" in form.dataset) preview(form);
+    return;
+  }
+  for (const now of document.querySelectorAll("#panel form[data-autosave] :is(input, select, textarea)")) {
+    const was = late.find((each) => nameOf(each) === nameOf(now));
+    // Where a list has fewer entries now, the name may be another entry's.
+    if (!was || (!isNamed && stateOf(now) !== sent.get(nameOf(was)))) continue;
+    if (isBox(now)) now.checked = was.checked;
+    else if (now.multiple) for (const each of now.options) each.selected = [...was.selectedOptions].some((one) => one.value === each.value);
+    else now.value = was.value;
+    typed = now.form;
+  }
 }
 
 // Where one goes on in a panel: its first field or button.
@@ -161,23 +216,33 @@ document.addEventListener("submit", (event) => {
   else go(form.action, data, "autosave" in form.dataset, form);
 }, true);
 
-document.addEventListener("input", (event) => { typed = event.target.closest("#builder form[method=post]") || typed; });
+// Whom a step is shown for changes no step.
+const changesNothing = (control) => control.name === "sample" || Boolean(control.dataset.insert);
+
+document.addEventListener("input", (event) => {
+  if (!changesNothing(event.target)) typed = event.target.closest("#builder form[method=post]") || typed;
+});
 window.addEventListener("beforeunload", (event) => { if (typed?.isConnected) event.preventDefault(); });
 
 // What a step says and when it is due for the chosen contact, while one types; nothing of it is kept.
-let soon;
-document.addEventListener("input", (event) => {
-  const form = event.target.closest("#builder form[data-preview]");
-  if (!form || event.target.dataset.insert) return;
+let soon, previews = 0;
+function preview(form) {
   clearTimeout(soon);
   soon = setTimeout(async () => {
     // Its step may have another key by now; what is drawn anew says it already.
     if (!form.isConnected) return;
-    const answer = await fetch(form.dataset.preview, { method: "POST", body: new URLSearchParams(new FormData(form)) });
-    if (!answer.ok) return;
+    const turn = ++previews;
+    const answer = await fetch(form.dataset.preview, { method: "POST", body: new URLSearchParams(new FormData(form)) }).catch(() => null);
+    if (!answer?.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // An older answer may come last.
+    if (turn !== previews || !form.isConnected) return;
     for (const part of fresh.querySelectorAll("[data-live]")) document.getElementById(part.id)?.replaceWith(part);
   }, 400);
+}
+document.addEventListener("input", (event) => {
+  const form = event.target.closest("#builder form[data-preview]");
+  if (form && !event.target.dataset.insert) preview(form);
 });
 
 document.addEventListener("change", (event) => {
@@ -190,10 +255,15 @@ document.addEventListener("change", (event) => {
     for (const type of ["input", "change"]) field.dispatchEvent(new Event(type, { bubbles: true }));
     return;
   }
-  // Whom a step is shown for changes no step.
-  if (event.target.name === "sample") return;
+  // To put a field elsewhere takes the focus from it, which tells a change while somebody types.
+  if (isPutting || changesNothing(event.target)) return;
   const form = event.target.closest("#builder form[data-autosave]");
-  if (form) go(form.action, new FormData(form), true, form);
+  if (form) save(form);
+});
+// A field that took another one's place while somebody typed tells no change when it is left.
+document.addEventListener("focusout", (event) => {
+  const form = event.target.closest("#builder form[data-autosave]");
+  if (form && form === typed && document.hasFocus() && event.target.isConnected && !isPutting) save(form);
 });
 
 // A card that is dragged to a `+` does what "Move…" does; the page that this would show says where it may go.
@@ -319,4 +389,5 @@ document.addEventListener("keydown", (event) => {
 document.getElementById("flashes").setAttribute("aria-live", "off");
 
 dress();
-if (builder().dataset.focus === "panel-title") first()?.focus();
+// Somebody may type already.
+if (builder().dataset.focus === "panel-title" && document.activeElement === document.body) first()?.focus();

@@ -62,7 +62,5 @@ if (key && named) {
   const slug = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 80).replace(/^-+|-+$/g, "");
   let own = key.value !== "" && key.value !== slug(named.value);
   key.addEventListener("input", () => { own = key.value !== ""; });
-  const follow = () => { if (!own) key.value = slug(named.value); };
-  named.addEventListener("input", follow);
-  follow(); // A name may have been typed before this ran.
+  named.addEventListener("input", () => { if (!own) key.value = slug(named.value); });
 }

@@ -13,11 +13,12 @@ mail.addEventListener("input", () => {
 });
 show();
 // A field is put where somebody typed last.
-let last = document.querySelector("[name=v_html]");
+const isText = (field) => /^v_(subject|html|text)$/.test(field.name);
+let last = isText(document.activeElement) ? document.activeElement : document.querySelector("[name=v_html]");
 const insert = document.getElementById("insert");
 document.getElementById("insert-field").hidden = false;
 mail.addEventListener("focusin", (event) => {
-  if (/^v_(subject|html|text)$/.test(event.target.name)) last = event.target;
+  if (isText(event.target)) last = event.target;
 });
 insert.addEventListener("change", () => {
   if (!insert.value || !last) return;

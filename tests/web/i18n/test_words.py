@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from parcours.domain.campaign import Step
+from parcours.domain.campaign import Status, Step
+from parcours.domain.campaign_file.difference import Difference
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, NoProperties
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.schedule import Timing
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import Reader, speaking
+from parcours.web.i18n.sentences import told
+from parcours.web.pages.plan_words import change
 
 NOW = datetime(2026, 6, 1, 9, tzinfo=UTC)
 
@@ -102,3 +106,35 @@ def test_a_bucket_is_short_below_the_graph_and_full_beside_it() -> None:
     assert labels.bucket(NOW, "day") == "1 Jun"
     assert labels.bucket(NOW, "week", full=True) == "week of 1 Jun 2026"
     assert labels.bucket(NOW, "month") == "Jun 2026"
+
+
+@pytest.mark.parametrize(
+    ("language", "ends", "starts"),
+    [
+        ("en", "it ended on 1 Jun 2026, 11:00", "it starts on 1 Jun 2026, 11:00"),
+        ("fr", "elle s’est terminée le 1er juin 2026 à 11:00", "elle commence le 1er juin 2026 à 11:00"),
+    ],
+)
+def test_a_date_in_a_sentence_of_the_engine_is_written_as_pages_write_dates(
+    language: str, ends: str, starts: str
+) -> None:
+    ended, coming = Status(True, publish_until=NOW), Status(True, publish_from=NOW)
+    with speaking(Reader(language, ZoneInfo("Europe/Paris"))):
+        for zone in (ZoneInfo("UTC"), ZoneInfo("America/New_York")):
+            assert told(ended.why_not(NOW, zone) or "") == ends
+            assert told(coming.why_not(NOW - timedelta(days=1), zone) or "") == starts
+        # What only looks like it stays.
+        for text in ("2026-13-01 09:00:00 UTC", "2026-01-01 09:00:00 Not/There", "9999-12-31 23:59:59 Etc/GMT+12"):
+            assert told(text) == text
+
+
+def test_a_terminal_shows_such_a_date_in_the_timezone_of_the_installation() -> None:
+    ended = Status(True, publish_until=NOW)
+    assert ended.why_not(NOW) == "it ended on 2026-06-01 09:00:00 UTC"
+    assert ended.why_not(NOW, ZoneInfo("Europe/Paris")) == "it ended on 2026-06-01 11:00:00 Europe/Paris"
+
+
+def test_a_plan_writes_the_start_and_the_end_of_a_campaign_as_pages_write_dates() -> None:
+    with speaking(Reader("fr", ZoneInfo("Europe/Paris"))):
+        ends = Difference(None, "publish_until", None, "2026-06-01T09:00:00+00:00")
+        assert change(ends) == "aucun → 1er juin 2026 à 11:00"

@@ -115,3 +115,14 @@ def test_put_applies_the_plan_that_was_seen_or_nothing_and_publishing_says_how_m
     assert done["people"]["joins"] == 1
     assert done["effects"][0]["sentence"] == "1 contact joins"
     assert http.post("/api/campaigns/c/publish").json()["people"] is None
+
+
+def test_rest_tells_the_message_of_a_change_that_made_no_version(client: Client, world: World) -> None:
+    http = client()
+    data = {**http.get("/api/campaigns/c").json()["definition"], "published": False}
+    assert http.put("/api/campaigns/c?message=a+wrong+price", json=data).status_code == 200
+    newest, oldest = http.get("/api/campaigns/c/versions").json()
+    (change,) = newest["changes"]
+    assert oldest["changes"] == []
+    assert (change["what"], change["message"]) == ("paused", "a wrong price")
+    assert http.get("/api/campaigns/c").json()["activity"][0]["message"] == "a wrong price"

@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Dialog, Page, expect
 from sqlalchemy import Engine
+from starlette.types import ASGIApp
 
 from parcours.db.tables import campaigns, drafts
 from parcours.domain.campaign_file import edit
@@ -46,11 +47,14 @@ OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElemen
 
 
 class Served:
-    """The pages, served by this process."""
+    """The pages, served by this process. `around` is given the app, and answers in its place."""
 
-    def __init__(self, engine: Engine, *, open_to_all: bool = True) -> None:
+    def __init__(
+        self, engine: Engine, *, open_to_all: bool = True, around: Callable[[ASGIApp], ASGIApp] | None = None
+    ) -> None:
         self.port = free_port()
-        app = make_app(engine, None, settings_with(), open_to_all=open_to_all)
+        app: ASGIApp = make_app(engine, None, settings_with(), open_to_all=open_to_all)
+        app = app if around is None else around(app)
         self.server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_config=None, timeout_graceful_shutdown=1))
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 

@@ -230,11 +230,11 @@ def test_a_winner_is_set_in_the_form_and_shown_with_the_figures(http: TestClient
         variant_tests.begin(conn, [place], now=START)
     page = text_of(http.get("/emails/offer").text)
     assert "Most clicks after 4 hours gets all further emails" in page
-    assert "Welcome, greet: no winner yet" in page
+    assert "Welcome, Send “Offer”: no winner yet" in page
     assert "none yet" in run("emails", "show", "offer").stdout
     with world.engine.begin() as conn:
         variant_tests.decide(conn, place, "short", now=at(2))
-    assert "Welcome, greet: short (chosen" in text_of(http.get("/emails/offer").text)
+    assert "Welcome, Send “Offer”: short (chosen" in text_of(http.get("/emails/offer").text)
     (winner,) = http.get("/api/emails/offer/figures").json()["winners"]
     assert (winner["campaign"], winner["step"], winner["variant"]) == ("c", "greet", "short")
     shown = json.loads(run("emails", "show", "offer", "--json").stdout)

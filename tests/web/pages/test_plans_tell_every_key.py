@@ -45,6 +45,11 @@ def dates(**changed: Any) -> dict[str, Any]:
 
 KEYED = source(events=[{**BOUGHT, "key": "order_id"}])
 
+# Dates, as pages write them.
+ON_PAGES = {
+    "2026-01-05": ("5 Jan 2026", "5 janv. 2026"),
+    "2199-01-05": ("5 Jan 2199", "5 janv. 2199"),
+}
 # For each key, what the file says before and after, and what every plan has to name.
 CHANGES: dict[str, Change] = {
     "name": ({}, {"name": "Spring"}, "Spring"),
@@ -192,7 +197,7 @@ def test_a_change_of_any_key_is_told_everywhere(world: World, key: str) -> None:
     # Beyond that a version is created.
     assert len(english) > 1 or named == "", english
     for said in ("\n".join(terminal), data, "\n".join(english), "\n".join(french)):
-        assert named in said, (key, said)
+        assert any(each in said for each in (named, *ON_PAGES.get(named, ()))), (key, said)
     assert terminal, key
     assert not set(english) & set(french), (key, set(english) & set(french))
 

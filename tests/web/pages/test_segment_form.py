@@ -199,7 +199,7 @@ def test_a_segment_is_deleted_when_nothing_uses_it_and_else_says_what_does(
         assert user in page
         http.post(f"/segments/{key}/delete", data={"csrf": token})
         assert http.delete(f"/api/segments/{key}").status_code == 409
-        assert "is used by" in run("segments", "delete", key, "--yes").stderr
+        assert f"segment {key!r} cannot be deleted: it is used by " in run("segments", "delete", key, "--yes").stderr
         assert http.get(f"/api/segments/{key}").status_code == 200
     assert "The contacts stay" in http.get("/segments/free/delete").text
     assert "was deleted" in http.post("/segments/free/delete", data={"csrf": token}).text

@@ -171,6 +171,43 @@ def test_it_is_mended_on_its_page(http: TestClient, world: World, run: Run, tmp_
     assert [wait.step for wait in world.waits(campaign="bad")] == ["later"]
 
 
+def test_a_segment_is_not_deleted_while_nobody_can_know_whether_such_a_campaign_names_it(
+    http: TestClient, world: World, run: Run
+) -> None:
+    world.contacts("ben", segment="other")
+    said = damage(world, "a type that is not installed")
+    told = "whether it is used cannot be checked in campaigns that cannot be read: bad (unknown action 'crm.note'"
+    done = run("segments", "delete", "other", "--yes")
+    assert (done.returncode, told in done.stderr, "is used by" in done.stderr) == (1, True, False), done.stderr
+    assert "apply the campaign files, or delete these campaigns, and then try again" in done.stderr
+    refused = http.delete("/api/segments/other")
+    assert (refused.status_code, told in refused.json()["detail"]) == (409, True)
+    page = text_of(http.get("/segments/other/delete").text)
+    assert ("still used" in page, said in page, "cannot be checked in these campaigns" in page) == (False, True, True)
+    french = text_of(http.get("/segments/other/delete", headers=FRENCH).text)
+    assert "Impossible de vérifier s’il est utilisé" in french
+    # What feeds it is known all the same.
+    both = run("segments", "delete", "everyone", "--yes").stderr
+    assert "it is used by campaigns bad, good; remove it there first" in both.replace("good, bad", "bad, good")
+    assert run("campaigns", "delete", "bad", "--yes").returncode == 0
+    assert run("segments", "delete", "other", "--yes").returncode == 0
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_doctor_names_it_and_says_what_to_do(world: World, run: Run, published: bool) -> None:
+    before = {each["about"]: each for each in json.loads(run("doctor", "--json").stdout)}
+    assert (before["campaigns"]["state"], before["campaigns"]["says"]) == ("ok", "all can be read")
+    damage(world, "a type that is not installed")
+    if not published:
+        run("campaigns", "pause", "bad")
+    done = run("doctor", "--json")
+    found = {each["about"]: each for each in json.loads(done.stdout)}["campaigns"]
+    assert (done.returncode, found["state"]) == ((1, "wrong") if published else (0, "warning"))
+    assert found["says"].startswith("cannot be read: bad (unknown action 'crm.note'")
+    assert "good" not in found["says"]
+    assert "install the missing packages" in found["mend"]
+
+
 def test_a_step_that_the_damaged_definition_lost_is_dropped_as_planned_and_another_is_redirected(
     http: TestClient, world: World, run: Run, tmp_path: Path
 ) -> None:
