@@ -82,7 +82,12 @@ def entry_json(conn: Connection, campaign_id: int, limit: EntryLimit) -> dict[st
 def figures_json(figures: Overview) -> dict[str, Any]:
     """Return the figures as `overview --json` has them."""
     return {
-        "contacts": {"added": figures.added, "active": figures.active, "left": figures.left},
+        "contacts": {
+            "added": figures.added,
+            "active": figures.active,
+            "left": figures.left,
+            "erased": figures.erased,
+        },
         "emails_sent": figures.emails_sent,
         "page_views": figures.page_views,
         "steps": list(map(_figures, figures.steps)),

@@ -127,17 +127,22 @@ WHERE (coalesce(found.entered, 0), coalesce(found.reached, 0), coalesce(found.va
       <> (coalesce(kept.entered, 0), coalesce(kept.reached, 0), coalesce(kept.value, 0));
 
 -- name: members_differ
-SELECT campaign.key AS campaign, coalesce(counted.n, 0) AS counter, coalesce(active.n, 0) AS active
+-- Of those added and not erased there is at least everybody who is known. There may be more: memberships of contacts
+-- who were merged, and contacts whom a version that did not count them erased.
+SELECT campaign.key AS campaign, coalesce(counted.n, 0) AS counter, coalesce(members.active, 0) AS active,
+       coalesce(counted.known, 0) AS known_counter, coalesce(members.known, 0) AS known
 FROM campaign
 LEFT JOIN (
-    SELECT campaign_id, sum(CASE what WHEN 'added' THEN n ELSE -n END)::bigint AS n
-    FROM campaign_count WHERE what IN ('added', 'left')
+    SELECT campaign_id, coalesce(sum(CASE what WHEN 'added' THEN n WHEN 'left' THEN -n END), 0)::bigint AS n,
+           coalesce(sum(CASE what WHEN 'added' THEN n WHEN 'erased' THEN -n END), 0)::bigint AS known
+    FROM campaign_count WHERE what IN ('added', 'left', 'erased')
     GROUP BY campaign_id
 ) AS counted ON counted.campaign_id = campaign.id
 LEFT JOIN (
-    SELECT campaign_id, count(*) AS n FROM membership WHERE left_at IS NULL GROUP BY campaign_id
-) AS active ON active.campaign_id = campaign.id
-WHERE coalesce(counted.n, 0) <> coalesce(active.n, 0);
+    SELECT campaign_id, count(*) FILTER (WHERE left_at IS NULL) AS active, sum(entries) AS known
+    FROM membership GROUP BY campaign_id
+) AS members ON members.campaign_id = campaign.id
+WHERE coalesce(counted.n, 0) <> coalesce(members.active, 0) OR coalesce(counted.known, 0) < coalesce(members.known, 0);
 
 -- name: of_contacts_gone
 SELECT 'wait' AS "table", wait.contact_id, step.key AS what

@@ -50,10 +50,11 @@ class StepFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """What the campaign came to so far."""
+    """What the campaign came to so far. `erased`: those of `added` of whom no step counts anything any more."""
 
     added: int
     left: int
+    erased: int
     emails_sent: int
     page_views: int
     steps: list[StepFigures]
@@ -61,6 +62,11 @@ class Figures:
     @property
     def active(self) -> int:
         return self.added - self.left
+
+    @property
+    def came(self) -> int:
+        """How many came to the first steps, as far as these still count them: what shares of first steps are of."""
+        return self.added - self.erased
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ def of(conn: Connection, campaign: Campaign) -> Overview:
     return Overview(
         found.added,
         found.left,
+        found.erased,
         found.emails_sent,
         found.page_views,
         found.steps,
@@ -157,7 +164,7 @@ def figures(conn: Connection, campaign: Campaign, *, waits_counted: int | None =
         for step in campaign.steps.values()
     ]
     whole = conn.execute(sql["contacts"], {"campaign_id": campaign.id}).one()
-    return Figures(whole.added, whole.left, whole.emails_sent, whole.page_views, steps)
+    return Figures(whole.added, whole.left, whole.erased, whole.emails_sent, whole.page_views, steps)
 
 
 def removed(conn: Connection, campaign: Campaign) -> list[StepFigures]:

@@ -14,14 +14,15 @@ GROUP BY step_id, state;
 SELECT coalesce(sum(n) FILTER (WHERE what = 'added'), 0)::bigint AS added,
        coalesce(sum(n) FILTER (WHERE what = 'left'), 0)::bigint AS left,
        coalesce(sum(n) FILTER (WHERE what = 'emails_sent'), 0)::bigint AS emails_sent,
-       coalesce(sum(n) FILTER (WHERE what = 'page_views'), 0)::bigint AS page_views
+       coalesce(sum(n) FILTER (WHERE what = 'page_views'), 0)::bigint AS page_views,
+       coalesce(sum(n) FILTER (WHERE what = 'erased'), 0)::bigint AS erased
 FROM campaign_count WHERE campaign_id = :campaign_id;
 
 -- name: series
 SELECT day, coalesce(sum(n) FILTER (WHERE what = 'added'), 0)::bigint AS added,
        coalesce(sum(n) FILTER (WHERE what = 'emails_sent'), 0)::bigint AS emails_sent,
        coalesce(sum(n) FILTER (WHERE what = 'page_views'), 0)::bigint AS page_views
-FROM campaign_count WHERE campaign_id = :campaign_id
+FROM campaign_count WHERE campaign_id = :campaign_id AND what <> 'erased'
 GROUP BY day ORDER BY day;
 
 -- name: series_by

@@ -47,7 +47,7 @@ def erase(conn: Connection, contacts: Mapping[int, datetime]) -> dict[int, str]:
 
     Keeps a hash of each key, those of contacts merged into them included, with the time, so that events
     from before do not bring them back. The
-    counters of steps are corrected by what goes; members that go have left.
+    counters of steps are corrected by what goes; members that go have left, and are counted as erased.
     """
     ids = {"ids": sorted(contacts)}
     campaigns.read_by_index(conn)
@@ -56,7 +56,7 @@ def erase(conn: Connection, contacts: Mapping[int, datetime]) -> dict[int, str]:
     aliases = {row.key: contacts[row.contact_id] for row in conn.execute(sql["aliases"], ids)}
     conn.execute(sql["uncount"], ids)
     conn.execute(sql["uncount_trials"], ids)
-    conn.execute(sql["count_left"], {**ids, "at": max(contacts.values())})
+    conn.execute(sql["count_gone"], {**ids, "at": max(contacts.values())})
     names = aliases | {key: contacts[id_] for id_, key in keys.items()}
     events.tombstone(conn, names)
     messages = set(conn.execute(sql["messages"], ids).scalars())

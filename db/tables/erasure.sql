@@ -65,13 +65,17 @@ ON CONFLICT (campaign_id, part, slot) DO UPDATE
 SET entered = trial_count.entered + excluded.entered, reached = trial_count.reached + excluded.reached,
     value = trial_count.value + excluded.value;
 
--- name: count_left
+-- name: count_gone
+-- Members that go have left. Whoever was added stays counted; of how many nothing is left is counted beside it.
 INSERT INTO campaign_count (campaign_id, day, what, slot, n)
-SELECT campaign_id, (CAST(:at AS timestamptz) AT TIME ZONE 'UTC')::date, 'left', (SELECT counter_slot()), count(*)
+SELECT campaign_id, (CAST(:at AS timestamptz) AT TIME ZONE 'UTC')::date, what, (SELECT counter_slot()), sum(n)
 FROM membership
-WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND left_at IS NULL
-GROUP BY campaign_id
-ORDER BY campaign_id
+CROSS JOIN LATERAL (
+    VALUES ('left', CASE WHEN left_at IS NULL THEN 1 ELSE 0 END), ('erased', entries)
+) AS counted (what, n)
+WHERE contact_id = ANY (CAST(:ids AS bigint[])) AND n > 0
+GROUP BY campaign_id, what
+ORDER BY campaign_id, what
 ON CONFLICT (campaign_id, day, what, slot) DO UPDATE SET n = campaign_count.n + excluded.n;
 
 -- name: asked_for

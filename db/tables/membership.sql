@@ -326,6 +326,7 @@ FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[]), CAST(:man
      AS entering (contact_id, rotation, manual)
 ON CONFLICT (contact_id, campaign_id) DO UPDATE
 SET rotation = excluded.rotation, added_at = excluded.added_at, arrival = excluded.arrival,
+    entries = membership.entries + CASE WHEN membership.left_at IS NULL THEN 0 ELSE 1 END,
     manual = excluded.manual, left_at = NULL, departure = NULL, left_entry = NULL, reason = NULL, exit_due_at = NULL
 RETURNING contact_id, xmax = 0 AS is_new, control;
 
@@ -350,6 +351,7 @@ ON CONFLICT DO NOTHING;
 UPDATE membership
 SET rotation = membership.rotation + 1,
     runs = true,
+    entries = membership.entries + CASE WHEN membership.left_at IS NULL THEN 0 ELSE 1 END,
     added_at = CASE WHEN membership.left_at IS NULL THEN membership.added_at ELSE :now END,
     arrival = CASE WHEN membership.left_at IS NULL THEN membership.arrival ELSE CAST(:arrival AS arrival) END,
     manual = CASE WHEN membership.left_at IS NULL THEN membership.manual AND entering.manual ELSE entering.manual END,

@@ -172,7 +172,8 @@ def _merge_runs(conn: Connection, both: Mapping[str, Sequence[int]], *, now: dat
         for name in ("move_outcomes", "move_waits", "move_messages", "move_trials", "drop_doubled_runs", "move_runs"):
             conn.execute(sql[name], {**place, **rotations, "now": now, "removed": removed})
         conn.execute(sql["drop_membership"], place)
-        is_in = conn.execute(sql["join_memberships"], {**place, "rotation": row.gone_rotation}).scalar_one()
+        added = {"rotation": row.gone_rotation, "entries": row.gone_entries}
+        is_in = conn.execute(sql["join_memberships"], {**place, **added}).scalar_one()
         left = row.gone_is_in + row.into_is_in - is_in
         if left:
             outcomes.count_campaign(conn, Counter({(row.campaign_id, now, "left"): left}))

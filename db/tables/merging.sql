@@ -29,7 +29,7 @@ FROM (
 
 -- name: of_both_with_runs
 SELECT gone.contact_id AS gone_id, own.contact_id AS into_id, gone.campaign_id, own.rotation, own.departure, own.control, gone.control AS gone_control,
-       gone.rotation AS gone_rotation, CAST(gone.left_at IS NULL AS int) AS gone_is_in,
+       gone.rotation AS gone_rotation, gone.entries AS gone_entries, CAST(gone.left_at IS NULL AS int) AS gone_is_in,
        CAST(own.left_at IS NULL AS int) AS into_is_in
 FROM unnest(CAST(:gone_ids AS bigint[]), CAST(:into_ids AS bigint[])) AS pair (gone_id, into_id)
 CROSS JOIN LATERAL (SELECT * FROM membership WHERE contact_id = pair.gone_id OFFSET 0) AS gone
@@ -117,9 +117,9 @@ WHERE contact_id = :gone_id AND campaign_id = :campaign_id;
 DELETE FROM membership WHERE contact_id = :gone_id AND campaign_id = :campaign_id;
 
 -- name: join_memberships
--- Who was out, and takes over a run that goes on, is in again, since that began.
+-- Who was out, and takes over a run that goes on, is in again, since that began. Both were counted as added.
 UPDATE membership
-SET rotation = membership.rotation + :rotation, runs = true,
+SET rotation = membership.rotation + :rotation, runs = true, entries = membership.entries + :entries,
     added_at = CASE WHEN left_at IS NOT NULL AND going.n > 0 THEN going.began_at ELSE added_at END,
     manual = CASE WHEN left_at IS NOT NULL AND going.n > 0 THEN going.manual ELSE membership.manual AND going.manual END,
     left_entry = CASE WHEN going.n > 0 THEN NULL ELSE left_entry END,

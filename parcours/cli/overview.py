@@ -92,9 +92,10 @@ def _cells(tried: Tried) -> tuple[int, int, str, str]:
 def print_overview(here: Session, title: str, figures: Overview) -> None:
     """Print the figures as a person reads them: the tree indented, shares of what reached each step."""
     here.say(title)
+    erased = f", {figures.erased:,} erased" if figures.erased else ""
     here.say(
         f"{figures.added:,} contact{'' if figures.added == 1 else 's'} added, {figures.active:,} active, "
-        f"{figures.left:,} left; {figures.emails_sent:,} emails sent, {figures.page_views:,} page views"
+        f"{figures.left:,} left{erased}; {figures.emails_sent:,} emails sent, {figures.page_views:,} page views"
     )
     steps = [*figures.steps, *figures.removed]
     results = [name for name in RESULTS if any(step.results[name] for step in steps)]

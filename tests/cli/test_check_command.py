@@ -106,6 +106,25 @@ def test_a_contradiction_is_found_by_the_invariant_that_it_breaks_and_by_no_othe
     assert contradicted(world) == {name: times}
 
 
+ERASED = """
+DELETE FROM wait WHERE contact_id = 1; DELETE FROM outcome WHERE contact_id = 1;
+DELETE FROM membership WHERE contact_id = 1; DELETE FROM message WHERE contact_id = 1;
+DELETE FROM inbox WHERE contact_id = 1; DELETE FROM contact WHERE id = 1;
+UPDATE campaign_count SET n = 11 WHERE what = 'left'; UPDATE step_count SET n = 34 WHERE slot = 3
+"""
+
+
+@pytest.mark.parametrize("counted", ["", "; INSERT INTO campaign_count VALUES (1, '2026-06-03', 'erased', 2, 1)"])
+def test_erasures_are_in_order_also_those_of_a_version_that_did_not_count_them(world: Engine, counted: str) -> None:
+    write(world, ERASED + counted)
+    assert contradicted(world) == {}
+
+
+def test_more_erased_than_are_missing_is_found(world: Engine) -> None:
+    write(world, ERASED + "; INSERT INTO campaign_count VALUES (1, '2026-06-03', 'erased', 2, 12)")
+    assert contradicted(world) == {"members_differ": 1}
+
+
 def test_a_wait_of_a_member_who_left_is_found(world: Engine) -> None:
     write(
         world,

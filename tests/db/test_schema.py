@@ -10,6 +10,7 @@ from alembic import command as alembic
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from parcours.db import schema
 from parcours.db.engine import connect
@@ -112,6 +113,24 @@ def test_code_that_a_newer_schema_does_not_serve_says_so_in_a_sentence(ahead: En
             f"parcours: the database is at revision 9000, but this version of Parcours only works with "
             f"{schema.newest()}: a newer version upgraded the database; use that version here too\n"
         )
+
+
+def test_the_count_of_the_erased_can_be_taken_out_and_put_back(older: Engine) -> None:
+    schema.upgrade(older, to="0044")
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    count = "INSERT INTO campaign_count VALUES (1, '2026-06-01', :what, 0, 1)"
+    with older.connect() as conn:
+        conn.execute(text(count), [{"what": "added"}, {"what": "erased"}])
+        conn.commit()
+        config.attributes["connection"] = conn
+        alembic.downgrade(config, "-1")
+        assert conn.execute(text("SELECT what FROM campaign_count")).scalars().all() == ["added"]
+        with pytest.raises(DBAPIError), conn.begin_nested():
+            conn.execute(text(count), {"what": "erased"})
+        conn.commit()
+    schema.upgrade(older)
+    assert schema.current(older) == schema.newest()
 
 
 def test_what_dates_of_contacts_need_can_be_taken_out_and_put_back(older: Engine) -> None:

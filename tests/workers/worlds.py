@@ -465,6 +465,13 @@ class World:
             "FROM campaign LEFT JOIN campaign_count ON campaign_id = campaign.id GROUP BY campaign.id"
         )
         assert [row for row in members if row.counted != row.active] == [], "who is in is not added less left"
+        known = self.read(
+            "SELECT campaign.key, coalesce(sum(n) FILTER (WHERE what = 'added'), 0) "
+            "- coalesce(sum(n) FILTER (WHERE what = 'erased'), 0) AS counted, "
+            "(SELECT coalesce(sum(entries), 0) FROM membership WHERE campaign_id = campaign.id) AS members "
+            "FROM campaign LEFT JOIN campaign_count ON campaign_id = campaign.id GROUP BY campaign.id"
+        )
+        assert [row for row in known if row.counted < row.members] == [], "more are known than added less erased"
         hours = self.read(
             "SELECT campaign_id, (hour AT TIME ZONE 'UTC')::date AS day, what, sum(n) FROM campaign_hour_count "
             "GROUP BY 1, 2, 3 EXCEPT SELECT campaign_id, day, what, sum(n) FROM campaign_count GROUP BY 1, 2, 3"

@@ -238,14 +238,14 @@ def _tab(
             left_over = overview.removed(conn, about.campaign)
             gone = [_gone(step) for step in left_over]
             gone_titles = titles_of(conn, about.found.key, [step.step for step in left_over])
-            nodes = trees.tree(about.campaign, by_key, added=found.added, names=about.names)
+            nodes = trees.tree(about.campaign, by_key, came=found.came, names=about.names)
             path = {"shown": shown, "chart": chart, "wrong": wrong, "presets": PRESETS, "nodes": nodes, "gone": gone}
             path["gone_titles"] = gone_titles
             emails = about.names.get(RefersTo.EMAIL, {})
             why_not = campaigns.status_of(about.row).why_not(about.now)
             return path | insights_of(conn, about.campaign, found, emails, why_not=why_not, now=about.now)
         case "decisions" | "actions" | "conditions":
-            return {"kind": KIND_OF[tab].value, "lines": _lines(about.campaign, by_key, found.added, KIND_OF[tab])}
+            return {"kind": KIND_OF[tab].value, "lines": _lines(about.campaign, by_key, found.came, KIND_OF[tab])}
         case "contacts":
             return _contacts(conn, request, site, about)
         case "failures":
@@ -289,12 +289,12 @@ class StepLine:
     of_parent: float | None
 
 
-def _lines(campaign: Campaign, figures: Mapping[str, StepFigures], added: int, kind: Kind) -> list[StepLine]:
+def _lines(campaign: Campaign, figures: Mapping[str, StepFigures], entered: int, kind: Kind) -> list[StepLine]:
     lines = []
     for step in campaign.steps.values():
         if step.kind is kind:
             parent = None if step.parent is None else campaign.steps[step.parent]
-            came = added if parent is None else figures[parent.key].reached
+            came = entered if parent is None else figures[parent.key].reached
             own = figures[step.key]
             lines.append(StepLine(step, own, parent, trees.conversion(own.reached, came)))
     return lines

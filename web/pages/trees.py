@@ -40,8 +40,8 @@ class TreeStep:
     """A step of the tree, with its figures.
 
     `share` is how many reached it in percent of the step that most reached; `conversion`, of those who
-    reached its parent, or at a root, of all who were added. None: nobody could, or more did than that: by jumps,
-    or in several runs.
+    reached its parent, or at a root, of all who were added and are not erased. None: nobody could, or more did than
+    that: by jumps, or in several runs.
     """
 
     step: Step
@@ -55,14 +55,14 @@ class TreeStep:
 
 
 def tree(
-    campaign: Campaign, figures: Mapping[str, StepFigures], *, added: int, names: Names | None = None
+    campaign: Campaign, figures: Mapping[str, StepFigures], *, came: int, names: Names | None = None
 ) -> list[TreeStep]:
     """Return the roots of a campaign, with all below them; `figures` by the steps' keys.
 
-    `names` has what people call the things that steps refer to.
+    `came` is how many came to the first steps. `names` has what people call the things that steps refer to.
     """
     most = max((each.reached for each in figures.values()), default=0)
-    return [_node(campaign, figures, step, added, most, names or {}) for step in campaign.roots]
+    return [_node(campaign, figures, step, came, most, names or {}) for step in campaign.roots]
 
 
 def percent(part: int, whole: int) -> float | None:

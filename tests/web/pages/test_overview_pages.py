@@ -59,9 +59,10 @@ def tile(page: str, name: str) -> str:
     return text_of(found[0]).split(">")[-1].strip()
 
 
-def step_row(page: str, world: World, step: str) -> str:
+def step_row(page: str, world: World, step: str, *, campaign: str = "c") -> str:
     """Return the words of a step's figures in the tree."""
-    found = re.search(rf'(?s)<div class="step-figures" id="step-{world.step_id(step)}".*?</ul>', page)
+    id_ = world.step_id(step, campaign=campaign)
+    found = re.search(rf'(?s)<div class="step-figures" id="step-{id_}".*?</ul>', page)
     assert found, page
     return text_of(found[0])
 
@@ -103,6 +104,29 @@ def test_percentages_are_of_those_who_reached_the_step(client: Client, world: Wo
     assert "no 85.7% 6" in page
     assert "after 1 day at 09:00" in page
     assert "within 3 days" in page
+
+
+def test_shares_of_first_steps_are_of_contacts_who_are_not_erased(client: Client, world: World, run: Run) -> None:
+    travelled(world)
+    world.tell(event("contact.deleted", "c2", at(7, "14:00")))
+    # Whoever comes back was added twice, and is erased as often.
+    world.campaign("- {step: only, action: contact.points, with: {points: 1}}", key="twice", reentry="after_exit")
+    world.run()
+    world.remove("c3", at(8), campaign="twice")
+    world.add("c3", at(8, "10:00"), campaign="twice")
+    world.tell(event("contact.deleted", "c3", at(9)))
+    http = client()
+    page = http.get("/campaigns/c").text
+    assert "5 100%" in step_row(page, world, "hello")
+    assert tile(page, "added") == "7 including 2 erased contacts"
+    assert "Visits a page · within 3 days · after Say hello 5 100%" in text_of(http.get("/campaigns/c/decisions").text)
+    assert "Field of the contact 5 100%" in text_of(http.get("/campaigns/c/conditions").text)
+    counted = {"added": 7, "active": 4, "left": 3, "erased": 2}
+    assert json.loads(run("overview", "c", "--json").stdout)["contacts"] == counted
+    assert http.get("/api/campaigns/c/overview").json()["contacts"] == counted
+    assert "7 contacts added, 4 active, 3 left, 2 erased;" in run("overview", "c").stdout
+    assert tile(http.get("/campaigns/twice").text, "added") == "7 including 2 erased contacts"
+    assert "5 100%" in step_row(http.get("/campaigns/twice").text, world, "only", campaign="twice")
 
 
 def test_tables_of_each_kind_have_their_steps_and_figures(client: Client, world: World) -> None:

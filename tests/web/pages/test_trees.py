@@ -51,7 +51,7 @@ def test_conversion_is_against_the_parent_and_percentages_against_who_reached_th
         "visited": figures("visited", "decision", waiting=40, yes=30, no=10),
         "hot": figures("hot", "action", done=30),
     }
-    (hello,) = tree(campaign(), found, added=200)
+    (hello,) = tree(campaign(), found, came=200)
     assert (hello.share, hello.conversion) == (100.0, 50.0)
     (then,) = hello.forks
     assert (then.branch, then.percent) == (None, None)
@@ -70,7 +70,7 @@ def test_before_anybody_came_there_are_no_percentages() -> None:
         "visited": figures("visited", "decision"),
         "hot": figures("hot", "action"),
     }
-    (hello,) = tree(campaign(), found, added=0)
+    (hello,) = tree(campaign(), found, came=0)
     assert (hello.share, hello.conversion, hello.parts) == (0.0, None, [])
     # A side with nothing below that nobody took is left out.
     assert [(fork.branch, fork.percent) for fork in hello.forks[0].nodes[0].forks] == [("yes", None)]
@@ -103,7 +103,7 @@ def _every(nodes: list[TreeStep]) -> list[TreeStep]:
 def test_every_step_of_the_campaign_is_in_the_tree_once() -> None:
     made = campaign()
     found = {step.key: figures(step.key, step.kind.value) for step in made.steps.values()}
-    assert sorted(node.step.key for node in _every(tree(made, found, added=0))) == sorted(found)
+    assert sorted(node.step.key for node in _every(tree(made, found, came=0))) == sorted(found)
 
 
 def test_more_who_reach_a_step_than_came_are_no_share() -> None:
