@@ -537,6 +537,19 @@ def test_a_segment_or_form_needs_a_key_of_its_own(client: Client, world: World) 
         assert "with this key already exists" in again.text
 
 
+def test_a_form_needs_a_name_alone(client: Client, world: World) -> None:
+    http = client()
+    page = http.get("/forms")
+    assert page.text.index('id="name"') < page.text.index('id="key"')
+    made = http.post("/forms", data={"csrf": token_of(page), "name": "Été à Paris"})
+    assert made.status_code == 200
+    assert "Form Été à Paris was created." in made.text
+    assert made.url.path == "/forms/ete-a-paris"
+    long = http.post("/forms", data={"csrf": token_of(page), "name": "x" * 1000})
+    assert long.status_code == 400
+    assert "Enter at most" in long.text
+
+
 def test_a_form_shows_how_to_embed_it_and_what_came(client: Client, world: World) -> None:
     world.form("signup", standalone=True)
     world.contacts("anna")
