@@ -46,7 +46,9 @@ def create(request: Request, site: SiteOf, who: VisitorOf, form: FormOf) -> Resp
         back = draft_choice.choose(conn, given["draft"], key, who, now=database_now(conn)) if made else ""
     if not made:
         return _list(request, site, given, _("A form with this key already exists. Choose another key."))
-    return redirect(request, back or address("forms", key), flash=_("Form {key} was created.", key=given["name"] or key))
+    return redirect(
+        request, back or address("forms", key), flash=_("Form {key} was created.", key=given["name"] or key)
+    )
 
 
 @router.get("/forms/{key:path}")
