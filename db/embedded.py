@@ -82,7 +82,9 @@ def start(home: Path) -> str:
     while True:
         _forget_a_dead_server(data)
         try:
-            uri = _uri_of_the_running(data) or _uri_of_the_started(data)
+            # A pid file outlives a server that was killed, and goes on saying that it is ready.
+            running = _uri_of_the_running(data) if _is_alive(data) else None
+            uri = running or _uri_of_the_started(data)
             _configure(uri)
             return _url(uri)
         except EmbeddedServerError:

@@ -1,7 +1,8 @@
 """`/mail`: emails that were written to files, for whoever tries things out on a machine of their own.
 
 Served by `up` alone, and on a loopback address only. What an email holds is not trusted: its HTML is shown
-in a frame without scripts, forms and origin, which loads nothing from anywhere.
+in a frame without scripts, forms and origin, which loads nothing but the image that tells of openings. Whoever looks
+at an email therefore opens it, as in a mail program.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from parcours.web.problems import ProblemError
 # The latest of them; the folder has all.
 SHOWN = 200
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}\.eml")
-_BODY_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
+# Links open a page of their own, as in a mail program; of pictures, that which tells of openings is loaded alone.
+_BODY_POLICY = (
+    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; "
+    "img-src data: {opens}; frame-ancestors 'self'"
+)
+_IN_A_TAB = '<base target="_blank">'
+_HEAD = re.compile(r"<head(?:\s[^<>]*)?>", re.IGNORECASE)
 # What people look for in an email; programs have the rest.
 _HEADERS = ("From", "To", "Cc", "Reply-To")
 
@@ -39,9 +46,14 @@ class CaughtMail(NamedTuple):
     at: datetime | None
 
 
-def add_mail(app: FastAPI, folder: Path) -> None:
-    """Show the emails of a folder at `/mail`, to which the navigation of all pages then leads."""
+def add_mail(app: FastAPI, folder: Path, public_url: str) -> None:
+    """Show the emails of a folder at `/mail`, to which the navigation of all pages then leads.
+
+    `public_url` is the address of the installation in links of emails.
+    """
     router = pages_router()
+    # No path of an address has these signs, which end what a policy allows.
+    opens = f"{re.split('[;, ]', public_url)[0]}/t/o/"
 
     @router.get("/mail")
     def listing(request: Request) -> Response:
@@ -68,8 +80,8 @@ def add_mail(app: FastAPI, folder: Path) -> None:
         html = _parsed(folder, name).get_body(("html",))
         if html is None:
             raise ProblemError(404, marked("this email has no HTML"))
-        headers = {"Content-Security-Policy": _BODY_POLICY, "X-Frame-Options": "SAMEORIGIN"}
-        return HTMLResponse(html.get_content(), headers=headers)
+        headers = {"Content-Security-Policy": _BODY_POLICY.format(opens=opens), "X-Frame-Options": "SAMEORIGIN"}
+        return HTMLResponse(_in_a_tab(html.get_content()), headers=headers)
 
     app.include_router(router)
     app.state.catches_mail = True
@@ -79,6 +91,12 @@ def _caught(name: str, mail: EmailMessage) -> CaughtMail:
     return CaughtMail(
         name, str(mail.get("To", "")), str(mail.get("Subject", "")), getattr(mail["Date"], "datetime", None)
     )
+
+
+def _in_a_tab(html: str) -> str:
+    """Return the HTML of an email with links that leave its frame."""
+    head = _HEAD.search(html)
+    return f"{html[: head.end()]}{_IN_A_TAB}{html[head.end() :]}" if head else f"{_IN_A_TAB}{html}"
 
 
 def _parsed(folder: Path, name: str) -> EmailMessage:

@@ -22,7 +22,7 @@ DUE_COUNTED = 10_000
 # More than any id.
 LAST = 2**62
 
-Bucket = Literal["hour", "day", "week", "month"]
+Bucket = Literal["day", "week", "month"]
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,17 @@ class Counts(NamedTuple):
 
 
 class Days(NamedTuple):
+    """The first and the last day in UTC of what a graph shows, and since when its hours are known too."""
+
     first: date
     last: date
+    hours_from: datetime | None
+
+    def has_hours_since(self, at: datetime) -> bool:
+        """Tell whether all that happened since an instant is counted by the hour."""
+        if self.hours_from is None:
+            return False
+        return self.hours_from <= at or self.hours_from.astimezone(UTC).date() <= self.first
 
 
 class Due(NamedTuple):
@@ -198,12 +207,20 @@ def series(conn: Connection, campaign_id: int, bucket: Bucket, first: date, last
     Weeks begin on Monday; the buckets at both ends hold only what is within the days.
     """
     parameters = {"campaign_id": campaign_id, "bucket": bucket, "first": first, "last": last}
-    statement = sql["series_by_hour"] if bucket == "hour" else sql["series_by"]
-    return [Counts(*row) for row in conn.execute(statement, parameters)]
+    return [Counts(*row) for row in conn.execute(sql["series_by"], parameters)]
+
+
+def series_between(conn: Connection, campaign_id: int, bounds: Sequence[datetime], until: datetime) -> list[Counts]:
+    """Return what the hours from each bound to the next, and from the last one to `until`, brought.
+
+    Bounds rise; what begins at one and brought nothing is left out.
+    """
+    parameters = {"campaign_id": campaign_id, "bounds": list(bounds), "until": until}
+    return [Counts(bounds[row.nth - 1], *row[1:]) for row in conn.execute(sql["series_between"], parameters)]
 
 
 def days(conn: Connection, campaign_id: int) -> Days | None:
-    """Return the first and the last day on which anything was counted; None before that."""
+    """Return the days of which a graph has anything to show; None before there are any."""
     row = conn.execute(sql["days"], {"campaign_id": campaign_id}).one()
     return None if row.first is None else Days(*row)
 

@@ -32,22 +32,26 @@ SELECT date_trunc(:bucket, CAST(day AS timestamp)) AT TIME ZONE 'UTC' AS at,
        coalesce(sum(n) FILTER (WHERE what = 'emails_sent'), 0)::bigint AS emails_sent,
        coalesce(sum(n) FILTER (WHERE what = 'page_views'), 0)::bigint AS page_views
 FROM campaign_count
-WHERE campaign_id = :campaign_id AND day BETWEEN :first AND :last AND what <> 'left'
+WHERE campaign_id = :campaign_id AND day BETWEEN :first AND :last AND what IN ('added', 'emails_sent', 'page_views')
 GROUP BY 1 ORDER BY 1;
 
--- name: series_by_hour
-SELECT date_trunc(:bucket, hour, 'UTC') AS at,
+-- name: series_between
+-- Bounds are the first instants of the buckets, so that days may be of any timezone: at most some thousands of rows a
+-- month.
+SELECT width_bucket(hour, CAST(:bounds AS timestamptz[])) AS nth,
        coalesce(sum(n) FILTER (WHERE what = 'added'), 0)::bigint AS added,
        coalesce(sum(n) FILTER (WHERE what = 'emails_sent'), 0)::bigint AS emails_sent,
        coalesce(sum(n) FILTER (WHERE what = 'page_views'), 0)::bigint AS page_views
 FROM campaign_hour_count
 WHERE campaign_id = :campaign_id
-  AND hour >= CAST(CAST(:first AS date) AS timestamp) AT TIME ZONE 'UTC'
-  AND hour < CAST(CAST(:last AS date) + 1 AS timestamp) AT TIME ZONE 'UTC'
+  AND hour >= (CAST(:bounds AS timestamptz[]))[1] AND hour < :until
 GROUP BY 1 ORDER BY 1;
 
 -- name: days
-SELECT min(day) AS first, max(day) AS last FROM campaign_count WHERE campaign_id = :campaign_id;
+SELECT min(day) AS first, max(day) AS last,
+       (SELECT min(hour) FROM campaign_hour_count WHERE campaign_id = :campaign_id) AS hours_from
+FROM campaign_count
+WHERE campaign_id = :campaign_id AND what IN ('added', 'emails_sent', 'page_views');
 
 -- name: due
 -- One probe of wait_due_idx a step, and as many of its entries as are due by now, up to the limit.

@@ -93,7 +93,7 @@ def up(
         open_to_all = is_loopback(host)
         site = make_app(engine, broker, settings, open_to_all=open_to_all, parts=parts_alive)
         if open_to_all and settings.smtp_url is None:
-            add_mail(site, settings.home / "mail")
+            add_mail(site, settings.home / "mail", settings.public_url)
         worker = dramatiq.Worker(broker, worker_threads=THREADS, worker_timeout=100)
         worker.start()
         # Batches in hand are finished; what is not begun is found again by the next tick.

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from sqlalchemy import Engine, text
@@ -50,6 +51,20 @@ def test_two_commands_at_once_share_one_server_and_a_killed_one_comes_back(home:
     assert '"two"' in out
     stopped = start_command(home, "db", "stop")
     assert stopped.communicate(timeout=600)[0].strip() == "Stopped the embedded PostgreSQL."
+
+
+def test_a_server_of_which_only_the_pid_file_is_left_is_started_again(home: Path) -> None:
+    embedded.start(home)
+    pid_file = home / "postgres" / "postmaster.pid"
+    pid, *others = pid_file.read_text().splitlines(keepends=True)
+    children = psutil.Process(int(pid)).children()
+    os.kill(int(pid), signal.SIGKILL)
+    psutil.wait_procs(children, timeout=600)
+    # Whether a killed process stays as a zombie is up to the machine; here, nothing is left of it.
+    nobody = next(each for each in range(2**22 - 1, 1, -1) if not psutil.pid_exists(each))
+    pid_file.write_text("".join([f"{nobody}\n", *others]))
+    with psycopg.connect(embedded.start(home).replace("+psycopg", "", 1)) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
 def start_as_nobody(home: Path, told: Connection) -> None:

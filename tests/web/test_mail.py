@@ -24,7 +24,7 @@ def mailbox(client: Client, tmp_path: Path) -> TestClient:
     (tmp_path / "secret.eml").write_text("secret")
     http = client()
     assert isinstance(http.app, FastAPI)
-    add_mail(http.app, tmp_path / "mail")
+    add_mail(http.app, tmp_path / "mail", "http://127.0.0.1:8080")
     return http
 
 
@@ -37,10 +37,13 @@ def test_the_list_and_an_email(mailbox: TestClient) -> None:
     shown = mailbox.get(f"/mail/{name}")
     assert "Hello text" in shown.text
     assert "alert" not in shown.text
-    assert "sandbox src=" in shown.text
+    assert "allow-scripts" not in shown.text
+    assert "Showing this email counts as an open" in shown.text
     body = mailbox.get(f"/mail/{name}/html")
-    assert body.text.strip() == HTML
-    assert body.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    assert body.text.strip() == f'<base target="_blank">{HTML}'
+    rules = [each.strip() for each in body.headers["Content-Security-Policy"].split(";")]
+    assert rules[:2] == ["sandbox allow-popups allow-popups-to-escape-sandbox", "default-src 'none'"]
+    assert "img-src data: http://127.0.0.1:8080/t/o/" in rules
 
 
 @pytest.mark.parametrize("name", ["..%2Fsecret.eml", "%2E%2E/secret.eml", "nothing.eml", "x", "..\\secret.eml"])

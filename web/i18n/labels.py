@@ -259,7 +259,7 @@ def local(value: datetime, zone: tzinfo) -> str:
 
 
 def bucket(at: datetime, of: Bucket, *, full: bool = False) -> str:
-    """Return the name of a bucket of the graph, in UTC; short enough to stand below it unless `full`."""
+    """Return the name of a bucket that begins at a local time; short enough to stand below it unless `full`."""
     days = day(at.date())
     short = days.rsplit(" ", 1)[0]
     match of:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -30,7 +30,7 @@ LONGEST_DAYS = 36_600
 
 
 class Range(NamedTuple):
-    """Days in UTC, both included, and the bucket that fits them. `choice`: a preset, `all`, or `days`."""
+    """Days of a timezone, both included, and the bucket that fits them. `choice`: a preset, `all`, or `days`."""
 
     choice: str
     first: date
@@ -67,7 +67,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class ChartColumn:
-    """A bucket: where it stands, how wide the strip is that belongs to it, and its values by line."""
+    """A bucket: where it stands, how wide the strip is that belongs to it, and its values by line.
+
+    `at` is its first instant, in the chart's timezone.
+    """
 
     at: datetime
     x: float
@@ -78,13 +81,14 @@ class ChartColumn:
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn. `times` are the columns that have a label below."""
+    """What is drawn. `times` are the columns that have a label below, `zone` the timezone of its days."""
 
     lines: Sequence[ChartLine]
     columns: Sequence[ChartColumn]
     levels: Sequence[Mark]
     times: Sequence[int]
     bucket: Bucket
+    zone: tzinfo
     height: int = TOP + HEIGHT + FOOT
     top: int = TOP
     plot: int = HEIGHT
@@ -125,33 +129,63 @@ def fitting(first: date, last: date) -> Bucket:
     return next((bucket for longest, bucket in LONGEST if days <= longest), "month")
 
 
-def buckets(first: date, last: date, bucket: Bucket) -> Iterator[datetime]:
-    """Yield the first instants of the buckets of a range, in UTC; weeks begin on Monday."""
-    at = datetime.combine(first, time(), tzinfo=UTC)
-    end = datetime.combine(last, time(), tzinfo=UTC) + timedelta(days=1)
+def midnight(day: date, zone: tzinfo) -> datetime:
+    """Return the instant at which a day begins in a timezone, in UTC."""
+    return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)
+
+
+def end_of(shown: Range, zone: tzinfo) -> datetime:
+    """Return the instant at which a range ends, in UTC."""
+    return midnight(shown.last + timedelta(days=1), zone)
+
+
+def buckets(first: date, last: date, bucket: Bucket, zone: tzinfo = UTC) -> Iterator[datetime]:
+    """Yield the first instants of the buckets of a range of days in a timezone, in UTC; weeks begin on Monday.
+
+    Hours are those of UTC, so one that two days share, where offsets have half hours, is of the earlier day.
+    """
+    if bucket == "hour":
+        at, end = _whole_hour(midnight(first, zone)), midnight(last + timedelta(days=1), zone)
+        while at < end:
+            yield at
+            at += timedelta(hours=1)
+        return
+    day = first
     if bucket == "week":
-        at -= timedelta(days=at.weekday())
+        day -= timedelta(days=day.weekday())
     elif bucket == "month":
-        at = at.replace(day=1)
-    while at < end:
-        yield at
+        day = day.replace(day=1)
+    while day <= last:
+        yield midnight(day, zone)
         if bucket == "month":
-            at = (at.replace(day=1) + timedelta(days=32)).replace(day=1)
+            day = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
         else:
-            at += {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}[bucket]
+            day += timedelta(days=7 if bucket == "week" else 1)
+
+
+def _whole_hour(at: datetime) -> datetime:
+    """Return the first whole hour from an instant on."""
+    hour = at.replace(minute=0, second=0, microsecond=0)
+    return hour if hour == at else hour + timedelta(hours=1)
 
 
 def draw(
-    counted: Iterable[tuple[datetime, Mapping[str, int]]], names: Sequence[str], shown: Range, *, now: datetime
+    counted: Iterable[tuple[datetime, Mapping[str, int]]],
+    names: Sequence[str],
+    shown: Range,
+    *,
+    now: datetime,
+    zone: tzinfo = UTC,
 ) -> Chart:
     """Return the chart of what was counted, by the first instant of its bucket; what is not there is nothing.
 
     Hours that are still to come are left out.
     """
     found = dict(counted)
-    instants = [at for at in buckets(shown.first, shown.last, shown.bucket) if at <= now or shown.bucket != "hour"]
+    whole = buckets(shown.first, shown.last, shown.bucket, zone)
+    instants = [at for at in whole if at <= now or shown.bucket != "hour"]
     # A range that lies ahead still has a place to begin.
-    instants = instants or [datetime.combine(shown.first, time(), tzinfo=UTC)]
+    instants = instants or [midnight(shown.first, zone)]
     values = {name: [found.get(at, {}).get(name, 0) for at in instants] for name in names}
     step = level_step(max((max(each) for each in values.values()), default=0))
     highest = step * LINES
@@ -164,12 +198,16 @@ def draw(
     edges = [0.0, *(round((one + other) / 2, 3) for one, other in pairwise(xs)), 100.0]
     columns = [
         ChartColumn(
-            at, xs[nth], edges[nth], round(edges[nth + 1] - edges[nth], 3), {name: values[name][nth] for name in names}
+            at.astimezone(zone),
+            xs[nth],
+            edges[nth],
+            round(edges[nth + 1] - edges[nth], 3),
+            {name: values[name][nth] for name in names},
         )
         for nth, at in enumerate(instants)
     ]
     levels = [Mark(_height(step * nth, highest), step * nth) for nth in range(LINES + 1)]
-    return Chart(lines, columns, levels, _labelled(len(instants)), shown.bucket)
+    return Chart(lines, columns, levels, _labelled(len(instants)), shown.bucket, zone)
 
 
 def level_step(highest: int) -> int:

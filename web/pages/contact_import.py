@@ -34,7 +34,16 @@ uploads = APIRouter(include_in_schema=False)
 
 HERE = "/contacts/+import"
 LISTED = 10
-ENCODINGS = ("utf-8", "cp1252", "latin1", "utf-16", "iso8859-15", "mac_roman", "cp1250", "cp1251")
+ENCODINGS = (
+    ("utf-8", "UTF-8"),
+    ("cp1252", marked("Windows-1252 (Western European)")),
+    ("latin1", "ISO 8859-1"),
+    ("utf-16", "UTF-16"),
+    ("iso8859-15", "ISO 8859-15"),
+    ("mac_roman", "Mac Roman"),
+    ("cp1250", marked("Windows-1250 (Central European)")),
+    ("cp1251", marked("Windows-1251 (Cyrillic)")),
+)
 DELIMITERS = ((",", marked("Comma")), (";", marked("Semicolon")), ("\t", marked("Tab")), ("|", marked("Vertical bar")))
 DATES = (("DMY", marked("Day, month, year")), ("MDY", marked("Month, day, year")), ("YMD", marked("Year, month, day")))
 DECIMALS = ((".", marked("Point")), (",", marked("Comma")))
@@ -160,7 +169,7 @@ def choose(request: Request, site: SiteOf, id_: int, form: FormOf) -> Response:
         uploaded_import.choices(form.all("column"), form.all("target"), form.all("own_field"))
     )
     for name, known in (
-        ("encoding", ENCODINGS),
+        ("encoding", [codec for codec, _label in ENCODINGS]),
         ("delimiter", [sign for sign, _label in DELIMITERS]),
         ("dates", [order for order, _label in DATES]),
         ("decimal", [sign for sign, _label in DECIMALS]),

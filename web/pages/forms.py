@@ -7,9 +7,9 @@ from fastapi import Request, Response
 from parcours.db.clock import now as database_now
 from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST, SubmissionPlace
-from parcours.db.tables import forms
+from parcours.db.tables import campaigns, forms
 from parcours.domain.errors import CampaignError, NotFoundError
-from parcours.domain.keys import KEY_LENGTH, checked_key
+from parcours.domain.keys import KEY_LENGTH, checked_key, slug
 from parcours.producers import form_fields
 from parcours.web.context import Site
 from parcours.web.i18n.language import _
@@ -35,8 +35,10 @@ def create(request: Request, site: SiteOf, who: VisitorOf, form: FormOf) -> Resp
     """Make a form."""
     given = {name: form.text(name).strip() for name in ("key", "name")}
     given["draft"] = draft_choice.place(form.text("draft"))
+    if len(given["name"]) > KEY_LENGTH:
+        return _list(request, site, given, name_error=_("Enter at most {n} characters.", n=KEY_LENGTH))
     try:
-        key = checked_key("form", given["key"])
+        key = checked_key("form", given["key"] or slug(given["name"]))
     except CampaignError:
         return _list(request, site, given, _("Enter a key of at most {n} characters.", n=KEY_LENGTH))
     with site.engine.begin() as conn:
@@ -44,7 +46,9 @@ def create(request: Request, site: SiteOf, who: VisitorOf, form: FormOf) -> Resp
         back = draft_choice.choose(conn, given["draft"], key, who, now=database_now(conn)) if made else ""
     if not made:
         return _list(request, site, given, _("A form with this key already exists. Choose another key."))
-    return redirect(request, back or address("forms", key), flash=_("Form {key} was created.", key=key))
+    return redirect(
+        request, back or address("forms", key), flash=_("Form {key} was created.", key=given["name"] or key)
+    )
 
 
 @router.get("/forms/{key:path}")
@@ -93,8 +97,13 @@ def map_fields(request: Request, site: SiteOf, key: str, form: FormOf) -> Respon
     return redirect(request, own, flash=_("The field mapping was saved."))
 
 
-def _list(request: Request, site: Site, given: dict[str, str], error: str | None = None) -> Response:
+def _list(
+    request: Request, site: Site, given: dict[str, str], error: str | None = None, *, name_error: str | None = None
+) -> Response:
     with site.engine.connect() as conn:
         lines = forms.listed(conn)
-    status = 400 if error else 200
-    return render(request, "forms/list.html", status, lines=lines, given=given, error=error)
+        names = {row.key: row.name for row in campaigns.listing(conn)}
+    status = 400 if error or name_error else 200
+    return render(
+        request, "forms/list.html", status, lines=lines, names=names, given=given, error=error, name_error=name_error
+    )

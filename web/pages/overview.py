@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, get_args
 from urllib.parse import urlencode
 
@@ -30,11 +30,11 @@ from parcours.services import send_again as again
 from parcours.services.goal_figures import goal_figures
 from parcours.web.context import Site
 from parcours.web.i18n import labels
-from parcours.web.i18n.language import _, _n, marked
+from parcours.web.i18n.language import _, _n, marked, reader
 from parcours.web.i18n.step_words import type_name
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, charts, pages_router, trees
 from parcours.web.pages.campaign_list import ListedCampaign, line_of
-from parcours.web.pages.charts import Chart, Range
+from parcours.web.pages.charts import Range
 from parcours.web.pages.kept_titles import titles_of
 from parcours.web.pages.overview_insights import insights_of
 from parcours.web.pages.rendering import redirect, render
@@ -234,12 +234,12 @@ def _tab(
     by_key = {step.step: step for step in found.steps}
     match tab:
         case "path":
-            shown, chart, wrong = _graph(conn, request, about)
+            graph = _graph(conn, request, about)
             left_over = overview.removed(conn, about.campaign)
             gone = [_gone(step) for step in left_over]
             gone_titles = titles_of(conn, about.found.key, [step.step for step in left_over])
             nodes = trees.tree(about.campaign, by_key, came=found.came, names=about.names)
-            path = {"shown": shown, "chart": chart, "wrong": wrong, "presets": PRESETS, "nodes": nodes, "gone": gone}
+            path = {**graph, "presets": PRESETS, "nodes": nodes, "gone": gone}
             path["gone_titles"] = gone_titles
             emails = about.names.get(RefersTo.EMAIL, {})
             why_not = campaigns.status_of(about.row).why_not(about.now)
@@ -253,10 +253,15 @@ def _tab(
             return {"troubles": failures.of(conn, about.campaign), "counted": counted}
 
 
-def _graph(conn: Connection, request: Request, about: Opened) -> tuple[Range, Chart, str | None]:
-    """Return the range that is asked for, its graph, and what is wrong with what was asked."""
+def _graph(conn: Connection, request: Request, about: Opened) -> dict[str, Any]:
+    """Return the range that is asked for, its graph, what is wrong with what was asked, and days that have something.
+
+    Days and hours are the reader's where hours are counted; weeks, months and days of before are counted in UTC.
+    """
     asked = request.query_params
-    today = about.now.astimezone(UTC).date()
+    zone = reader().zone
+    today = about.now.astimezone(zone).date()
+    days = overview.days(conn, about.found.id)
     wrong = None
     shown = None
     if "from" in asked or "to" in asked:
@@ -265,18 +270,32 @@ def _graph(conn: Connection, request: Request, about: Opened) -> tuple[Range, Ch
         except ValueError as error:
             wrong = _(WRONG_RANGE[str(error)])
     else:
-        days = overview.days(conn, about.found.id)
-        choice = asked.get("range", charts.DEFAULT)
-        shown = charts.preset(choice, today=today, begun=days and days.first)
+        shown = charts.preset(asked.get("range", charts.DEFAULT), today=today, begun=days and days.first)
         if "range" not in asked and shown is not None and days is not None and days.last < shown.first:
             # What is long over is looked at as a whole.
             shown = charts.preset("all", today=days.last, begun=days.first)
     if shown is None:
         shown = charts.preset(charts.DEFAULT, today=today, begun=None)
         assert shown is not None
-    counts = overview.series(conn, about.found.id, shown.bucket, shown.first, shown.last)
+    counts, zone = _counted(conn, about, shown, days, zone)
     counted = ((each.at, {name: getattr(each, name) for name in SERIES}) for each in counts)
-    return shown, charts.draw(counted, SERIES, shown, now=about.now), wrong
+    chart = charts.draw(counted, SERIES, shown, now=about.now, zone=zone)
+    return {"shown": shown, "chart": chart, "wrong": wrong, "has_something": days if chart.is_empty else None}
+
+
+def _counted(
+    conn: Connection, about: Opened, shown: Range, days: overview.Days | None, zone: tzinfo
+) -> tuple[list[overview.Counts], tzinfo]:
+    """Return what the buckets of a range brought, and the timezone that they are of."""
+    if shown.bucket == "hour" or (
+        shown.bucket == "day"
+        and str(zone) != "UTC"
+        and days is not None
+        and days.has_hours_since(charts.midnight(shown.first, zone))
+    ):
+        bounds = list(charts.buckets(shown.first, shown.last, shown.bucket, zone))
+        return overview.series_between(conn, about.found.id, bounds, charts.end_of(shown, zone)), zone
+    return overview.series(conn, about.found.id, shown.bucket, shown.first, shown.last), UTC
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def insights_of(
 ) -> dict[str, Any]:
     """Return what the template shows. `titles`: what emails are called, by key; `why_not`: why it does not run."""
     emails, found = insights(conn, campaign, figures, why_not=why_not)
-    lines = {each.step: _line(campaign.by_key[each.step], each, found, now) for each in found.steps}
+    lines = {each.step: _line(campaign, campaign.by_key[each.step], each, found, now) for each in found.steps}
     waiting = sorted((each for each in found.steps if each.waiting), key=lambda each: -each.waiting)
     return {
         "has_emails": bool(emails.emails),
@@ -113,7 +113,7 @@ def _none(emails: WeakEmails) -> str:
             return _("No email does clearly worse than the others.")
 
 
-def _line(step: Step, standing: StepStanding, found: Standings, now: datetime) -> WaitLine:
+def _line(campaign: Campaign, step: Step, standing: StepStanding, found: Standings, now: datetime) -> WaitLine:
     return WaitLine(
         step,
         labels.count(standing.waiting, standing.about),
@@ -123,7 +123,7 @@ def _line(step: Step, standing: StepStanding, found: Standings, now: datetime) -
         labels.listed(_states(standing)),
         _stuck(standing),
         [_cause(each) for each in found.causes(standing)],
-        _unanswered(step, standing, now),
+        _unanswered(campaign, step, standing, now),
     )
 
 
@@ -178,7 +178,7 @@ def _cause(cause: Cause) -> tuple[str, str | None]:
                       cause.n), "status"  # fmt: skip
 
 
-def _unanswered(step: Step, standing: StepStanding, now: datetime) -> str:
+def _unanswered(campaign: Campaign, step: Step, standing: StepStanding, now: datetime) -> str:
     if not standing.answer:
         return ""
     said = [
@@ -188,9 +188,16 @@ def _unanswered(step: Step, standing: StepStanding, now: datetime) -> str:
     ]
     if standing.median_since is not None:
         said.append(_("Half of them have waited for {time} or longer.", time=_for(standing.median_since, now)))
-    said.append(
-        _("There is no deadline.")
-        if step.within is None
-        else _("Without an answer, they go on after {time}.", time=labels.interval(step.within))
-    )
-    return " ".join(said)
+    return " ".join([*said, _deadline(campaign, step)])
+
+
+def _deadline(campaign: Campaign, step: Step) -> str:
+    """Return when contacts without an answer go on: a decision that does not say waits for its first "no" step."""
+    if step.within is not None:
+        return _("Without an answer, they go on after {time}.", time=labels.interval(step.within))
+    first = [labels.timing(child) for child in campaign.children(step, "no")]
+    if not first:
+        return _("There is no deadline.")
+    if len(first) > 1 or not first[0]:
+        return _("Without an answer, they go on when the first step of the “no” branch is due.")
+    return _("Without an answer, they go on with the “no” branch: {when}.", when=first[0])

@@ -116,12 +116,8 @@ def change(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
             )
     if unknown:
         few = ", ".join(unknown[:5])
-        return redirect(
-            request,
-            own,
-            flash=_("No contact has the key {keys}. Nothing was changed.", keys=few),
-            kind="error",
-        )
+        wrong = _("No contact has the key {keys}. Nothing was changed.", keys=few)
+        return _page(request, site, key, typed="\n".join(wanted), wrong=wrong)
     said = (
         _n("{n} contact removed.", "{n} contacts removed.", moved)
         if "remove" in form
@@ -133,6 +129,11 @@ def change(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
 @router.get("/segments/{key:path}")
 def show(request: Request, site: SiteOf, key: str) -> Response:
     """A segment and its members."""
+    return _page(request, site, key)
+
+
+def _page(request: Request, site: SiteOf, key: str, *, typed: str = "", wrong: str | None = None) -> Response:
+    """Show a segment; `typed` is what could not be done with its members, for the reason `wrong`."""
     search = request.query_params.get("q", "").strip()
     with site.engine.connect() as conn:
         segment = _segment(conn, key)
@@ -146,6 +147,9 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
     return render(
         request,
         "segments/show.html",
+        200 if wrong is None else 400,
+        typed=typed,
+        wrong=wrong,
         segment=segment,
         line=line,
         names=names,

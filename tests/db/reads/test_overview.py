@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from parcours.db.reads import overview
-from parcours.db.reads.overview import Bucket
 from parcours.db.tables import campaigns, outcomes
 from parcours.domain.campaign import Campaign
+from parcours.web.pages import charts
+from parcours.web.pages.charts import Bucket
 from tests.workers.worlds import START, World, at
 
 TREE = """
@@ -127,13 +129,36 @@ def test_every_bucket_has_all_that_happened_in_it(
             for (when, what), n in counted.items():
                 if what != "left":
                     expected.setdefault(of(when), Counter())[what] += n
-            found = overview.series(conn, campaign_id, bucket, first, last)
+            if bucket == "hour":
+                bounds = list(charts.buckets(first, last, "hour"))
+                found = overview.series_between(conn, campaign_id, bounds, bounds[-1] + timedelta(hours=1))
+            else:
+                found = overview.series(conn, campaign_id, bucket, first, last)
             assert {each.at: +Counter(each._asdict() | {"at": 0}) for each in found} == expected, bucket
         total = conn.execute(text("SELECT coalesce(sum(n), 0) FROM campaign_count WHERE what = 'left'")).scalar_one()
         assert total == sum(n for (_, what), n in counted.items() if what == "left")
         days = overview.days(conn, campaign_id)
-        dates = [when.date() for when, _ in counted]
-        assert days == ((min(dates), max(dates)) if dates else None)
+        shown = [when for when, what in counted if what != "left"]
+        hours = [when.replace(minute=0) for when in shown]
+        assert days == ((min(shown).date(), max(shown).date(), min(hours)) if shown else None)
+
+
+@given(counts, st.sampled_from(["Europe/Paris", "Asia/Kolkata", "America/St_Johns", "Pacific/Kiritimati"]))
+def test_days_of_a_timezone_have_the_hours_that_begin_in_them(
+    shared_engine: Engine, counted: dict[tuple[datetime, str], int], name: str
+) -> None:
+    zone = ZoneInfo(name)
+    expected: dict[date, Counter[str]] = {}
+    for (when, what), n in counted.items():
+        if what != "left":
+            day = when.replace(minute=0).astimezone(zone).date()
+            expected.setdefault(day, Counter())[what] += n
+    bounds = list(charts.buckets(date(2025, 12, 1), date(2026, 3, 31), "day", zone))
+    with shared_engine.connect() as conn:  # rolled back after each example
+        campaign_id = campaigns.create(conn, "c", now=START)
+        outcomes.count_campaign(conn, Counter({(campaign_id, when, what): n for (when, what), n in counted.items()}))
+        found = overview.series_between(conn, campaign_id, bounds, charts.midnight(date(2026, 4, 1), zone))
+    assert {each.at.astimezone(zone).date(): +Counter(each._asdict() | {"at": 0}) for each in found} == expected
 
 
 def test_only_the_days_asked_for_are_counted(world: World) -> None:
@@ -142,7 +167,8 @@ def test_only_the_days_asked_for_are_counted(world: World) -> None:
         found = world.found(conn)
         places = [(found.id, at(day), "page_views") for day in (1, 2, 3)]
         outcomes.count_campaign(conn, Counter(places))
-        buckets: tuple[Bucket, ...] = ("hour", "day")
-        for bucket in buckets:
-            shown = overview.series(conn, found.id, bucket, at(2).date(), at(2).date())
+        day = at(2).date()
+        bounds = list(charts.buckets(day, day, "hour"))
+        by_hour = overview.series_between(conn, found.id, bounds, bounds[-1] + timedelta(hours=1))
+        for shown in (by_hour, overview.series(conn, found.id, "day", day, day)):
             assert [each.page_views for each in shown] == [1]

@@ -319,3 +319,9 @@ def test_a_sentence_is_known_by_its_template_and_what_is_filled_in_stays(english
 def test_a_long_sentence_without_end_is_read_quickly() -> None:
     with speaking(FRENCH):
         assert told("must be , not " * 20_000)
+
+
+def test_a_plan_tells_of_runs_by_a_property_in_french() -> None:
+    with speaking(FRENCH):
+        said = told("source event cart.updated, a run for each cart_id")
+    assert said == "source : événement cart.updated, un parcours pour chaque cart_id"

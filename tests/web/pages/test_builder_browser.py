@@ -181,3 +181,28 @@ def test_rules_of_an_exit_the_goal_and_a_decision_are_built_by_keyboard(start: S
         assert file.steps[0].with_ == {"rule": {"all": [no_country]}}
         assert problems == []
         tab.close()
+
+
+def test_on_a_phone_a_message_covers_neither_the_effects_nor_their_buttons(
+    start: Start, world: World, tab: Page
+) -> None:
+    world.segment("newsletter")
+    port = free_port()
+    with start("up", "--port", port):
+        eventually(lambda: is_ready(port))
+        begin_empty(tab, port, "Short")
+        tab.set_viewport_size({"width": 390, "height": 844})
+        tab.locator("#plus-first").click()
+        tab.locator("#panel [value='action contact.points']").click()
+        said, effects = tab.locator("#flashes .said"), tab.locator("#effects")
+        expect(said).to_be_visible()
+        # Both at the same moment, since the message goes away by itself.
+        upper, lower = tab.evaluate(
+            "() => [document.querySelector('#flashes .said').getBoundingClientRect().bottom,"
+            " document.querySelector('#effects').getBoundingClientRect().top]"
+        )
+        assert upper <= lower
+        expect(effects).to_be_visible()
+        # What is behind the message can be tapped.
+        assert said.evaluate("each => getComputedStyle(each).pointerEvents") == "none"
+        tab.close()

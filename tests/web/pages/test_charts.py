@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -65,6 +66,19 @@ def test_buckets_follow_each_other_without_gaps_and_hold_every_day(first: date, 
             assert {at.weekday() for at in found} == {0}
         if bucket == "month":
             assert {at.day for at in found} == {1}
+
+
+@given(days, st.integers(0, 400), st.sampled_from(["Europe/Paris", "Asia/Kolkata", "America/Santiago", "Asia/Beirut"]))
+def test_days_of_a_timezone_begin_at_its_midnight(first: date, length: int, name: str) -> None:
+    zone = ZoneInfo(name)
+    last = first + timedelta(days=length)
+    found = list(buckets(first, last, "day", zone))
+    assert [at.astimezone(zone).date() for at in found] == [first + timedelta(days=nth) for nth in range(length + 1)]
+    # Where clocks go forward at midnight, a day begins at one.
+    assert all(at.astimezone(zone).hour <= 1 for at in found)
+    hours = list(buckets(first, first, "hour", zone))
+    assert 23 <= len(hours) <= 25
+    assert {at.astimezone(zone).date() for at in hours} == {first}
 
 
 @given(st.integers(0, 10**9))

@@ -14,6 +14,7 @@ from parcours.db.tables import imports
 from parcours.services import contact_import, uploaded_import
 from tests.conftest import Run
 from tests.web.conftest import Client, eventually
+from tests.web.i18n.test_french import ENGLISH, QUOTED
 from tests.web.pages.test_overview_pages import text_of
 from tests.web.pages.test_sign_in import given_user, sign_in, token_of
 from tests.workers.worlds import World
@@ -199,3 +200,25 @@ def test_the_import_speaks_french(http: TestClient, world: World) -> None:
         "2 lignes peuvent être importées",
     ):
         assert said in page
+
+
+def test_what_is_noted_of_a_file_is_told_in_french(http: TestClient, world: World) -> None:
+    columns = {
+        "Naissance": ("31/12/1990", "01/02/1985", "03/04/1999"),
+        "Visite": ("3 mars 2020", "4 mars 2020", "5 mars 2020"),
+        "Rappel": ("02/03/2020", "04/05/2021", "06/07/2022"),
+        "Solde": ("1.234,50", "7,00", "8,25"),
+        "Total": ("1.234", "5.678", "9.012"),
+        "Mixte": ("1,50", "2.25", "3,75"),
+        "Fête": ("12/31", "11/30", "10/29"),
+        "Deux": ("31/12/1990", "12/31/1990", "30/11/1990"),
+    }
+    rows = [";".join(("E-mail", *columns))]
+    rows += [";".join((f"a{n}@example.com", *(cells[n] for cells in columns.values()))) for n in range(3)]
+    http.headers["accept-language"] = "fr"
+    page = uploaded(http, "\n".join(rows).encode("cp1252"), name="fichier.csv").text
+    notes = [text_of(each.split("</li>")[0]) for each in page.split('id="result-head"')[1].split("<li>")[1:]]
+    assert len(notes) >= 5
+    left = [note for note in notes if ENGLISH.search(QUOTED.sub("", note)) or "Column" in note]
+    assert left == []
+    assert "Windows-1252 (Europe occidentale)" in page.split('name="encoding"')[1].split("</select>")[0]

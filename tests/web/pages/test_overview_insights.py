@@ -123,6 +123,20 @@ def test_the_page_says_where_contacts_are_longer_than_planned_and_where_none_ans
     assert re.search(r"Visits \* 12 \d+ days \d+ days no answer yet", table), table
 
 
+def test_the_deadline_of_a_decision_that_says_none_is_that_of_its_no_branch(client: Client, world: World) -> None:
+    act = "action: contact.points, with: {points: 1}"
+    late = f"{{step: late, {act}, after: 900 days}}"
+    last = f"{{step: last, {act}, after: 950 days}}"
+    world.crowd(12, segment="everyone")
+    for key, branch in (("one", late), ("two", f"{late}, {last}")):
+        world.campaign(f"- {{step: seen, decision: page.hit, with: {{url: '*'}}, no: [{branch}]}}", key=key)
+    world.run()
+    one, two = (card(client().get(f"/campaigns/{key}").text, "stuck") for key in ("one", "two"))
+    assert "Without an answer, they go on with the “no” branch: after 900 days." in one
+    assert "Without an answer, they go on when the first step of the “no” branch is due." in two
+    assert "There is no deadline." not in one + two
+
+
 def test_nobody_stuck_is_said(client: Client, world: World) -> None:
     world.contacts("anna", segment="everyone")
     world.campaign("- {step: far, action: contact.points, with: {points: 1}, at: '2199-01-01 09:00'}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from datetime import UTC, datetime
 from html import escape, unescape
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from parcours.db.tables import companies, contacts, emails
+from parcours.db.tables import companies, contacts, emails, outcomes
 from parcours.db.tables.emails import Email
 from parcours.domain.steps.types import Failed
 from tests.conftest import Run
@@ -290,6 +292,44 @@ def test_the_graph_counts_what_the_range_holds_and_has_a_table(client: Client, w
     assert "Contacts added 7" in text_of(http.get("/campaigns/c").text)
 
 
+def test_the_graph_counts_the_days_of_the_reader(client: Client, world: World) -> None:
+    world.campaign(TREE)
+    with world.engine.begin() as conn:
+        late = datetime(2026, 6, 1, 22, 30, tzinfo=UTC)
+        outcomes.count_campaign(conn, Counter({(world.found(conn).id, late, "added"): 3}))
+    http = client(default_timezone="Europe/Paris")
+    days = http.get("/campaigns/c?from=2026-05-30&to=2026-06-05").text
+    assert re.search(r"Tue 2 Jun 2026\s*</td><td[^>]*>3</td>", days)
+    assert "Times in Europe/Paris" in text_of(days)
+    assert "Time (Europe/Paris)" in text_of(days)
+    hours = http.get("/campaigns/c?from=2026-06-02&to=2026-06-02").text
+    assert re.search(r"2 Jun 2026, 00:00\s*</td><td[^>]*>3</td>", hours)
+    # Weeks are counted in UTC, and so are days whose hours nobody counted.
+    assert "Times in UTC" in text_of(http.get("/campaigns/c?from=2025-06-02&to=2026-06-02").text)
+    world.write("DELETE FROM campaign_hour_count")
+    before = http.get("/campaigns/c?from=2026-05-30&to=2026-06-05").text
+    assert "Times in UTC" in text_of(before)
+    assert re.search(r"Mon 1 Jun 2026\s*</td><td[^>]*>3</td>", before)
+
+
+def test_an_empty_range_says_where_there_is_something(client: Client, world: World) -> None:
+    travelled(world)
+    page = client().get("/campaigns/c?range=7").text
+    assert "No activity in this period. Show 1 Jun 2026 to" in text_of(page)
+    link = re.search(r'href="(/campaigns/c[?]from=2026-06-01&amp;to=[0-9-]+)"', page)
+    assert link
+    assert "Contacts added 7" in text_of(client().get(unescape(link[1])).text)
+
+
+def test_departures_alone_do_not_open_an_empty_range(client: Client, world: World) -> None:
+    travelled(world)
+    world.write(
+        "INSERT INTO campaign_count (campaign_id, day, what, slot, n) "
+        "SELECT id, current_date, 'left', 0, 1 FROM campaign"
+    )
+    assert "Contacts added 7" in text_of(client().get("/campaigns/c").text)
+
+
 def test_the_history_is_told_in_words_and_goes_on_below(client: Client, world: World) -> None:
     world.campaign(TREE)
     for day in range(2, 20):
@@ -495,6 +535,19 @@ def test_a_segment_or_form_needs_a_key_of_its_own(client: Client, world: World) 
         again = http.post(f"/{what}", data={"csrf": token, "key": "a/b"})
         assert again.status_code == 400
         assert "with this key already exists" in again.text
+
+
+def test_a_form_needs_a_name_alone(client: Client, world: World) -> None:
+    http = client()
+    page = http.get("/forms")
+    assert page.text.index('id="name"') < page.text.index('id="key"')
+    made = http.post("/forms", data={"csrf": token_of(page), "name": "Été à Paris"})
+    assert made.status_code == 200
+    assert "Form Été à Paris was created." in made.text
+    assert made.url.path == "/forms/ete-a-paris"
+    long = http.post("/forms", data={"csrf": token_of(page), "name": "x" * 1000})
+    assert long.status_code == 400
+    assert "Enter at most" in long.text
 
 
 def test_a_form_shows_how_to_embed_it_and_what_came(client: Client, world: World) -> None:

@@ -268,3 +268,21 @@ def test_a_viewer_changes_no_segment(client: Client, world: World, engine: Engin
     for path in ("edit", "apply", "delete", "count", "members"):
         assert http.post(f"/segments/press/{path}", data={"csrf": token}).status_code == 403
     assert "Review" not in http.get("/segments/press/edit").text
+
+
+def test_contacts_that_were_typed_stay_when_one_of_them_is_unknown(http: TestClient, world: World) -> None:
+    world.segment("press")
+    world.contacts("anna")
+    data = {"csrf": token_of(http.get("/segments/press")), "contacts": "anna\nnobody\n", "add": "1"}
+    refused = http.post("/segments/press/members", data=data)
+    assert "No contact has the key nobody. Nothing was changed." in refused.text
+    field = refused.text.split('<textarea id="contacts"')[1].split("</textarea>")[0]
+    assert field.split(">", 1)[1].split() == ["anna", "nobody"]
+    assert world.inside("press") == set()
+
+
+def test_a_french_reader_sees_a_segment_without_contacts_in_the_singular(http: TestClient, world: World) -> None:
+    world.segment("presse")
+    page = http.get("/segments/presse", headers={"accept-language": "fr"}).text
+    assert "0 contact" in page
+    assert "0 contacts" not in page
