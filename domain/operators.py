@@ -165,6 +165,12 @@ def test_tags(operator: str, value: Any) -> Callable[[Collection[str]], bool]:
     return lambda tags: False
 
 
+def named(operator: object) -> str:
+    """Return an operator by its own name as `known`, and one that there is not as it is written."""
+    text = str(operator)
+    return _SIGNS.get(text, text)
+
+
 # What is wrong, in a sentence.
 
 

@@ -98,7 +98,12 @@ def ready(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a draft as it would be applied: a step that is back needs nobody to be sent elsewhere."""
     made = without_choices(data)
     there = set(edit.keys(made))
-    redirect = {old: new for old, new in (made.pop("redirect", None) or {}).items() if old not in there}
+    stated = made.get("redirect")
+    if stated is not None and not isinstance(stated, Mapping):
+        # Left for the check, which says what is wrong with it.
+        return made
+    made.pop("redirect", None)
+    redirect = {old: new for old, new in edit.redirects(data).items() if old not in there}
     if redirect:
         made["redirect"] = redirect
     return made

@@ -85,6 +85,12 @@ def kind_of(step: Mapping[str, Any]) -> Kind | None:
     return next((kind for kind in Kind if step.get(kind.value) is not None), None)
 
 
+def redirects(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where contacts of removed steps go, by key; nothing where the file says something else there."""
+    found = data.get("redirect")
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
 def branches_of(step: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the branches that a step may have."""
     kind = kind_of(step)
@@ -211,7 +217,7 @@ def rename(data: Data, key: str, to: str, *, live: Collection[str] = ()) -> Data
     if to in keys(data):
         raise EditError(f"the key {quoted(to)} is already used; step keys must be unique")
     made = _renamed(copying.deepcopy(data), {key: to})
-    redirect = {old: to if new == key else new for old, new in (made.get("redirect") or {}).items()}
+    redirect = {old: to if new == key else new for old, new in redirects(made).items()}
     if key in live:
         redirect[key] = to
     redirect.pop(to, None)
@@ -272,8 +278,10 @@ def _renamed(whole: Data, fresh: Mapping[str, str]) -> Data:
         found = _type_of(step)
         jump = found.jumps if found is not None else None
         given = step.get("with")
-        if jump is not None and isinstance(given, dict) and given.get(jump) in fresh:
-            step["with"] = {**given, jump: fresh[given[jump]]}
+        if jump is not None and isinstance(given, dict):
+            target = given.get(jump)
+            if isinstance(target, str) and target in fresh:
+                step["with"] = {**given, jump: fresh[target]}
         step["step"] = fresh.get(step["step"], step["step"])
     return whole
 

@@ -220,7 +220,7 @@ def _tested(properties: Properties) -> str | None:
     field, operator = getattr(given, "field", None), getattr(given, "operator", None)
     if not isinstance(field, str) or not isinstance(operator, str):
         return None
-    name = operators.known(operator)
+    name = operators.named(operator)
     value = getattr(given, "value", None)
     shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else "" if value is None else str(value)
     if name not in OPERATORS or isinstance(value, dict):

@@ -301,7 +301,7 @@ class DraftOperation:
 
     def redirect(self) -> service.Change:
         removed, to = self.form.text("from"), self.form.text("to")
-        known = dict(self.bench.file.get("redirect") or {})
+        known = edit.redirects(self.bench.file)
         known.pop(removed, None)
         if to:
             known[removed] = to

@@ -218,6 +218,13 @@ def _with_rule(
     return replace(widget, rule=draft_rules.view(conn, data, problems, widget.id))
 
 
+def _listed(given: object) -> list[str]:
+    """Return the keys of a list, or the one key that stands there instead; what else may be there is no list."""
+    return (
+        [str(each) for each in given] if isinstance(given, list | tuple) else [given] if isinstance(given, str) else []
+    )
+
+
 def of_settings(
     conn: Connection,
     bench: Bench,
@@ -228,14 +235,14 @@ def of_settings(
     data = bench.file
     sources = data.get("sources") if isinstance(data.get("sources"), dict) else {}
     assert isinstance(sources, dict)
-    picked = [str(each) for each in sources.get("segments") or ()]
+    picked = _listed(sources.get("segments"))
     usable = [each for each in segments.listed(conn, most=0) if each.public and each.published]
     # Of many, those that are chosen are shown, and their members counted.
     shown = [each.key for each in usable if len(usable) <= MANY or each.key in picked]
     counted = segments.counted_of(len(shown))
     lines = segments.listed(conn, most=counted, counted=shown)
     usable = [each for each in lines if each.public and each.published]
-    picked_forms = [str(each) for each in sources.get("forms") or ()]
+    picked_forms = _listed(sources.get("forms"))
     campaign_forms = [each for each in forms.listed(conn) if not each.standalone]
     errors: dict[str, list[str]] = {}
     problems = checked.at(None)

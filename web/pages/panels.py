@@ -120,7 +120,7 @@ def _for_value(
     found: StepType, widget: PanelWidget, value: Any, given: Mapping[str, Any], kinds: Mapping[str, str]
 ) -> PanelWidget:
     asked = str(given.get("field", "")) if found.name == "contact.field" else ""
-    operator = operators.known(str(given.get("operator", "=")))
+    operator = operators.named(given.get("operator", "="))
     kind = rule_form.value_kind(operator, kinds.get(asked, ""), value)
     if kind == "hidden" and value is not None:
         # What does not belong there is shown, so that it can be taken out.
@@ -158,7 +158,7 @@ def _widget(
     elif kind == "choice" and name == "operator":
         among = inner.get("enum") or operators.OPERATORS
         choices = [PanelChoice(each, _(text)) for each, text in step_words.OPERATORS.items() if each in among]
-        shown = operators.known(str(shown)) if shown in (*operators.OPERATORS, ">", ">=", "<", "<=") else shown
+        shown = operators.named(shown) if shown in (*operators.OPERATORS, ">", ">=", "<", "<=") else shown
     elif kind == "choice":
         choices = [PanelChoice(str(each), step_words.value_name(str(each))) for each in inner["enum"]]
     elif kind == "pick-field":

@@ -315,7 +315,7 @@ def _condition_shape(condition: EditedCondition, kinds: Mapping[str, str] | None
     if not {"operator", "value"} <= _schemas(condition.type).keys():
         return condition.type
     asked = str(given.get("field", "")) if condition.type == "contact.field" else ""
-    operator = operators.known(str(given.get("operator", "=")))
+    operator = operators.named(given.get("operator", "="))
     return condition.type, value_kind(operator, (kinds or {}).get(asked, ""), given.get("value"))
 
 
@@ -324,7 +324,7 @@ def _plain(rule: Edited) -> Edited:
     if isinstance(rule, EditedGroup):
         return replace(rule, children=tuple(map(_plain, rule.children)))
     schemas = _schemas(rule.type)
-    given = {name: operators.known(value) if name == "operator" and isinstance(value, str) else value
+    given = {name: operators.named(value) if name == "operator" and isinstance(value, str) else value
              for name, value in rule.given.items()}  # fmt: skip
     defaults = {name: schemas.get(name, {}).get("default") for name in given}
     return replace(rule, given={name: value for name, value in given.items() if value != defaults[name]})
@@ -596,13 +596,15 @@ def _widget(
     value = condition.given.get(name)
     if kind in ("text", "list", "interval") and name == "value" and "type" not in schema:
         asked = str(condition.given.get("field", "")) if condition.type == "contact.field" else ""
-        kind = value_kind(operators.known(operator), choices.kinds.get(asked, ""), value)
+        kind = value_kind(operators.named(operator), choices.kinds.get(asked, ""), value)
     chosen = tuple(map(str, value)) if isinstance(value, list | tuple) else () if value is None else (str(value),)
     label = PROPERTY_LABELS.get(name)
     options: Sequence[tuple[str, str]] = ()
     if kind == "operator":
         options = [(each, _(OPERATOR_LABELS[each])) for each in OPERATORS]
-        chosen = tuple(map(operators.known, chosen))
+        chosen = tuple(map(operators.named, chosen))
+        # As it is written, right or wrong.
+        options = [*options, *((each, each) for each in chosen if each not in OPERATORS)]
     elif kind == "enum":
         options = [
             (str(each), _(OPERATOR_LABELS[each]) if each in OPERATOR_LABELS else str(each)) for each in schema["enum"]

@@ -126,9 +126,9 @@ def _is_shown(test: Any) -> bool:
     if not isinstance(test, Mapping) or not set(test) <= set(TESTED) or not isinstance(test.get("field"), str):
         return False
     operator, value = test.get("operator"), test.get("value")
-    if not isinstance(operator, str) or operators.known(operator) not in operators.OPERATORS:
+    if not isinstance(operator, str) or operators.named(operator) not in operators.OPERATORS:
         return False
-    if operators.known(operator) in WITH_LIST:
+    if operators.named(operator) in WITH_LIST:
         return isinstance(value, list) and all(_is_scalar(each) and "," not in str(each) for each in value)
     return value is None or _is_scalar(value)
 
@@ -141,7 +141,7 @@ def _shown(test: Mapping[str, Any]) -> EventTest:
     value = test.get("value")
     several = value if isinstance(value, list) else [] if value is None else [value]
     said = ", ".join(panels.text_of("one", each) for each in several)
-    return EventTest(test["field"], operators.known(test["operator"]), said)
+    return EventTest(test["field"], operators.named(test["operator"]), said)
 
 
 # Reading.
@@ -221,7 +221,7 @@ def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
     made = {name: value for name, value in data.items() if value not in (None, "", [])}
     if isinstance(made.get("where"), list):
         made["where"] = [
-            {**each, "operator": operators.known(str(each.get("operator")))} if isinstance(each, Mapping) else each
+            {**each, "operator": operators.named(each.get("operator"))} if isinstance(each, Mapping) else each
             for each in made["where"]
         ]
     return made
