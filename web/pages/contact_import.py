@@ -14,7 +14,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from parcours.db.tables import imports, segments
 from parcours.db.tables.imports import StoredImport
+from parcours.domain.campaign_file.edit import fresh_key
 from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.keys import KEY_LENGTH, slug
 from parcours.producers.files.columns import FileColumn
 from parcours.producers.files.headers import OWN
 from parcours.services import uploaded_import
@@ -178,15 +180,23 @@ def choose(request: Request, site: SiteOf, id_: int, form: FormOf) -> Response:
         if form.text(name) in known:
             options[name] = form.text(name)
     segment = form.text("segment").strip() or None
+    new_segment = form.text("new_segment").strip()
+    if len(new_segment) > KEY_LENGTH:
+        with site.engine.connect() as conn:
+            stored = _found(conn, id_)
+        said = _("Enter at most {n} characters.", n=KEY_LENGTH)
+        return _preview(request, site, stored, new_segment=new_segment, wrong_name=said)
     with site.engine.begin() as conn:
         stored = _found(conn, id_)
         if stored.state in ("uploaded", "failed") and "again" not in form:
+            if new_segment and "check" not in form:
+                segment = _segment_named(conn, new_segment)
             imports.choose(conn, id_, options, segment)
         if segment is not None and segments.find(conn, segment) is None:
             raise NotFoundError("segment", segment)
         stored = _found(conn, id_)
     if "check" in form:
-        return _preview(request, site, stored)
+        return _preview(request, site, stored, new_segment=new_segment)
     uploaded_import.begin(site.engine, site.settings, id_)
     return redirect(request, f"{HERE}/{id_}")
 
@@ -238,7 +248,20 @@ def _segment_choices(known: Sequence[segments.SegmentLine]) -> list[tuple[str, s
     return [("", _("No segment")), *((line.key, line.name) for line in known)]
 
 
-def _preview(request: Request, site: Any, stored: StoredImport) -> Response:
+def _segment_named(conn: Connection, name: str) -> str:
+    """Return the key of the segment that a name makes, which is created unless there is one."""
+    key = slug(name)
+    if not key:
+        # A name of other letters than ours.
+        key = fresh_key("segment", {line.key for line in segments.listed(conn, most=0)})
+    if segments.find(conn, key) is None:
+        segments.save(conn, key, name=name, public=True, published=True)
+    return key
+
+
+def _preview(
+    request: Request, site: Any, stored: StoredImport, *, new_segment: str = "", wrong_name: str | None = None
+) -> Response:
     look, error = FileLook([]), None
     try:
         look = uploaded_import.look(site.engine, stored)
@@ -250,7 +273,10 @@ def _preview(request: Request, site: Any, stored: StoredImport) -> Response:
     return render(
         request,
         "contacts/import_preview.html",
+        400 if wrong_name else 200,
         stored=stored,
+        new_segment=new_segment,
+        wrong_name=[wrong_name] if wrong_name else [],
         look=look,
         heads=heads,
         attributes=ATTRIBUTES,

@@ -191,6 +191,28 @@ def test_a_viewer_uploads_nothing(client: Client, world: World, engine: Engine) 
     assert world.read("SELECT FROM contact_import") == []
 
 
+def test_an_import_makes_the_segment_that_is_named(http: TestClient, world: World) -> None:
+    path = uploaded(http, b"email\nann@example.com\n").url.path
+    checked = chosen(http, path, check="1", new_segment="Été 2026")
+    assert 'value="Été 2026"' in checked.text
+    assert world.read("SELECT FROM segment") == []
+    refused = chosen(http, path, **{"import": "1"}, new_segment="x" * 300)
+    assert refused.status_code == 400
+    assert "Enter at most 255 characters." in text_of(refused.text)
+    chosen(http, path, **{"import": "1"}, new_segment="Été 2026")
+    finished(http, path)
+    assert http.get("/api/contacts/ann@example.com").json()["segments"] == ["ete-2026"]
+    # A name that is there is that segment, and one of other letters gets a key of its own.
+    for name, key in (("ete 2026", "ete-2026"), ("日本", "segment"), ("中国", "segment-2")):
+        path = uploaded(http, f"email\n{key}@example.com\n".encode()).url.path
+        chosen(http, path, **{"import": "1"}, new_segment=name)
+        finished(http, path)
+        assert http.get(f"/api/contacts/{key}@example.com").json()["segments"] == [key]
+    assert [(row.key, row.name) for row in world.read("SELECT key, name FROM segment ORDER BY id")] == [
+        ("ete-2026", "Été 2026"), ("segment", "日本"), ("segment-2", "中国")
+    ]  # fmt: skip
+
+
 def test_the_import_speaks_french(http: TestClient, world: World) -> None:
     http.headers["accept-language"] = "fr"
     page = text_of(uploaded(http, EXPORT).text)
