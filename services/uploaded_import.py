@@ -95,16 +95,28 @@ def look(engine: Engine, stored: StoredImport) -> FileLook:
 
 def begin(engine: Engine, settings: Settings, id_: int) -> None:
     """Import a file behind the scenes. Nothing happens when it is under way or done."""
-    with engine.begin() as conn:
-        if not imports.start(conn, id_):
-            return
-    threading.Thread(target=_work, args=(engine, settings, id_), name=f"import-{id_}", daemon=True).start()
+    conn = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    # Held before it says that it runs: what runs and is held by nobody was left by a process that died.
+    try:
+        if imports.hold(conn, id_):
+            if imports.start(conn, id_):
+                work = threading.Thread(
+                    target=_work, args=(engine, settings, conn, id_), name=f"import-{id_}", daemon=True
+                )
+                work.start()
+                return
+            imports.release(conn, id_)
+    except BaseException:
+        # The lock goes with the session, and not back into the pool.
+        conn.invalidate()
+        conn.close()
+        raise
+    conn.close()
 
 
-def _work(engine: Engine, settings: Settings, id_: int) -> None:
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-        if not imports.hold(conn, id_):
-            return
+def _work(engine: Engine, settings: Settings, conn: Connection, id_: int) -> None:
+    """Import a file that `conn` holds."""
+    with conn:
         try:
             with _turns:
                 result = _import(engine, settings, conn, id_)

@@ -75,7 +75,7 @@ def choose(conn: Connection, id_: int, options: Mapping[str, Any], segment: str 
 
 
 def start(conn: Connection, id_: int) -> bool:
-    """Say that an import begins; False when it did, and somebody is at work on it or it is done."""
+    """Say that an import begins, of whoever holds it; False when it is done."""
     return conn.execute(sql["start"], {"id": id_}).one_or_none() is not None
 
 

@@ -24,14 +24,9 @@ UPDATE contact_import SET options = CAST(:options AS jsonb), segment = :segment
 WHERE id = :id AND state IN ('uploaded', 'failed');
 
 -- name: start
--- One that runs and that nobody holds was left by a process that died.
+-- One that runs was left by a process that died: nobody else holds it.
 UPDATE contact_import SET state = 'running', read_bytes = 0, result = NULL
-WHERE id = :id
-  AND (state IN ('uploaded', 'failed')
-       OR state = 'running'
-          AND NOT EXISTS (SELECT FROM pg_locks
-                          WHERE locktype = 'advisory' AND classid = 1346458185 AND objid = CAST(:id AS oid)
-                            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))
+WHERE id = :id AND state IN ('uploaded', 'failed', 'running')
 RETURNING id;
 
 -- name: note_progress

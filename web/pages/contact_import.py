@@ -147,7 +147,11 @@ def show(request: Request, site: SiteOf, id_: int) -> Response:
     """What would become of a file, how far its import is, or what it did."""
     with site.engine.connect() as conn:
         stored = _found(conn, id_)
-        is_held = imports.is_held(conn, id_)
+        died = stored.state == "running" and not imports.is_held(conn, id_)
+        if died:
+            # Unless it ended just now.
+            stored = _found(conn, id_)
+            died = stored.state == "running"
     if stored.state == "uploaded":
         return _preview(request, site, stored)
     part = request.headers.get("hx-target") == "progress"
@@ -157,7 +161,7 @@ def show(request: Request, site: SiteOf, id_: int) -> Response:
         stored=stored,
         result=stored.result or {},
         percent=min(100, round(100 * stored.read_bytes / stored.size)) if stored.size else 0,
-        died=stored.state == "running" and not is_held,
+        died=died,
         own=f"{HERE}/{id_}",
         notes=[_for_pages(note) for note in (stored.result or {}).get("notes", [])],
         error=_for_pages((stored.result or {}).get("error", "")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def test_an_import_that_fails_or_whose_process_died_changed_nothing_and_starts_a
         assert imports.start(conn, other)
         assert imports.hold(conn, other)
         with world.engine.begin() as second:
-            assert not imports.start(second, other)
+            assert not imports.hold(second, other)
             imports.delete(second, other)
         assert "The file is being imported" in http.get(f"/contacts/+import/{other}").text
         imports.release(conn, other)
@@ -189,6 +190,24 @@ def test_a_viewer_uploads_nothing(client: Client, world: World, engine: Engine) 
     assert uploaded(http, EXPORT).status_code == 403
     assert 'type="file"' not in http.get("/contacts/+import").text
     assert world.read("SELECT FROM contact_import") == []
+
+
+def test_an_import_that_has_not_begun_to_work_is_not_called_interrupted(
+    http: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, released = uploaded_import._work, threading.Event()
+
+    def late(*arguments: Any) -> None:
+        released.wait()
+        work(*arguments)
+
+    monkeypatch.setattr(uploaded_import, "_work", late)
+    path = uploaded(http, b"email\nann@example.com\n").url.path
+    try:
+        assert "The file is being imported." in chosen(http, path, **{"import": "1"}).text
+    finally:
+        released.set()
+    assert "Added 1" in text_of(finished(http, path))
 
 
 def test_an_import_makes_the_segment_that_is_named(http: TestClient, world: World) -> None:
