@@ -207,7 +207,8 @@ def _kind_of(found: StepType, name: str, schema: Mapping[str, Any]) -> str:
         return "pick" if kind == "string" else "picks"
     if "enum" in schema or (name == "operator" and kind == "string"):
         return "choice"
-    if kind == "array" and schema.get("items", {}).get("type") == "string":
+    items = schema.get("items")  # A schema may be a bare true or false.
+    if kind == "array" and isinstance(items, Mapping) and items.get("type") == "string":
         return "lines"
     if kind == "string":
         return "area" if name in LONG else "pick-field" if name == "field" else "text"
