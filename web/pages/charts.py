@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from parcours.domain.time.instants import FIRST_YEAR, LAST_YEAR
+
 Bucket = Literal["hour", "day", "week", "month"]
 
 # Pixels. Above the plot there is room for the highest line's label, below it for the dates.
@@ -111,7 +113,7 @@ def preset(choice: str, *, today: date, begun: date | None) -> Range | None:
 
 
 def between(first: str, last: str) -> Range:
-    """Return the range from one written date to another. Raises ValueError with which of both is wrong."""
+    """Return the range from one written date to another. Raises ValueError with what is wrong: a key of WRONG_RANGE."""
     days = {}
     for name, text in (("from", first), ("to", last)):
         try:
@@ -120,6 +122,8 @@ def between(first: str, last: str) -> Range:
             raise ValueError(name) from None
     if days["to"] < days["from"] or (days["to"] - days["from"]).days > LONGEST_DAYS:
         raise ValueError("order")
+    if not FIRST_YEAR <= days["from"].year <= days["to"].year <= LAST_YEAR:
+        raise ValueError("far")
     return Range("days", days["from"], days["to"], fitting(days["from"], days["to"]))
 
 

@@ -64,6 +64,7 @@ WRONG_RANGE = {
     "from": marked("The first day is not a date. Use the format 2026-03-31."),
     "to": marked("The last day is not a date. Use the format 2026-03-31."),
     "order": marked("The last day is before the first day. Swap them."),
+    "far": marked("Choose days between 2000 and 2199."),
 }
 SERIES = tuple(labels.SERIES)
 CONTACTS_A_PAGE = 50

@@ -44,6 +44,9 @@ def test_presets_end_today_and_all_begins_where_counting_began() -> None:
         ("2026-06-01", "soon", "to"),
         ("2026-06-02", "2026-06-01", "order"),
         ("0001-01-01", "2026-06-01", "order"),
+        ("0001-01-01", "0001-01-02", "far"),
+        ("9999-12-31", "9999-12-31", "far"),
+        ("2150-01-01", "2200-01-01", "far"),
     ],
 )
 def test_a_range_that_is_none_is_refused_with_what_is_wrong(first: str, last: str, wrong: str) -> None:

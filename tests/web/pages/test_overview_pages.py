@@ -265,6 +265,8 @@ def test_messages_that_were_not_delivered_are_sent_again_from_the_page(client: C
         ("from=2026-06-31&to=2026-07-01", "The first day is not a date"),
         ("from=2026-06-02&to=2026-06-01", "The last day is before the first day"),
         ("from=2026-06-02", "The last day is not a date"),
+        ("from=9999-12-31&to=9999-12-31", "Choose days between 2000 and 2199."),
+        ("from=0001-01-01&to=0001-01-01", "Choose days between 2000 and 2199."),
     ],
 )
 def test_a_range_that_is_none_is_said_and_the_usual_one_shown(
