@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import structlog
 from sqlalchemy import Connection
 
 from parcours.db import merge_locks
@@ -16,6 +17,8 @@ from parcours.domain.campaign_file.check import check
 from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.errors import CampaignError
 from parcours.services import apply_campaign, campaign_plan, segment_rules
+
+log = structlog.get_logger()
 
 
 class TakenError(CampaignError):
@@ -80,6 +83,14 @@ def switch(
     if not rows:
         return Switched(changed, "it is deleted")
     return Switched(changed, campaigns.status_of(rows[0], unreadable).why_not(now, zone or ZoneInfo("UTC")))
+
+
+def switch_and_log(conn: Connection, found: Found, published: bool, *, who: str, now: datetime) -> Switched:
+    """Publish or pause a campaign as a service does that somebody asks: a change is written in its log."""
+    done = switch(conn, found, published, who=who, now=now)
+    if done.changed:
+        log.info("campaign_published" if published else "campaign_paused", campaign=found.key, who=who)
+    return done
 
 
 def clone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,25 +26,22 @@ def overview_json(conn: Connection, campaign: str, zone: ZoneInfo) -> dict[str, 
     """Return the figures of a campaign, by key or id, as `overview --json` has them. Raises NotFoundError."""
     about, why_not, figures = look_up(conn, campaign, zone)
     loaded = campaigns.load(conn, about["id"], about["version"], zone)
+    emails, standing = insights(conn, loaded, figures, why_not=why_not, now=database_now(conn))
     return {
         "campaign": about,
         **figures_json(figures),
         "goal": goal_json(goal_figures(conn, loaded)),
-        **insights_json(*insights(conn, loaded, figures, why_not=why_not)),
+        "emails": weak_emails_json(emails),
+        "waits": standings_json(standing),
     }
 
 
 def insights(
-    conn: Connection, campaign: Campaign, figures: Figures, *, why_not: str | None
+    conn: Connection, campaign: Campaign, figures: Figures, *, why_not: str | None, now: datetime
 ) -> tuple[WeakEmails, Standings]:
     """Return which emails do worst, and where contacts wait; `why_not`: why the campaign does not run."""
-    now = database_now(conn)
     waiting = {step.step: step.waiting for step in figures.steps}
     return weak_emails(conn, campaign, now=now), standings(conn, campaign, waiting, why_not=why_not, now=now)
-
-
-def insights_json(emails: WeakEmails, found: Standings) -> dict[str, Any]:
-    return {"emails": weak_emails_json(emails), "waits": standings_json(found)}
 
 
 def look_up(conn: Connection, campaign: str, zone: ZoneInfo) -> tuple[dict[str, Any], str | None, Overview]:

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from parcours.cli.session import ROOMY, Session, session
+from parcours.db.clock import now as database_now
 from parcours.db.reads.overview import RESULTS, Overview
 from parcours.db.tables import campaigns
 from parcours.domain.goal import Tried
 from parcours.services import weak_emails
-from parcours.services.goal_figures import GoalFigures, goal_figures, goal_json, verdict
-from parcours.services.overview_json import DELIVERIES, figures_json, insights, insights_json, look_up
+from parcours.services.goal_figures import GoalFigures, goal_figures, verdict
+from parcours.services.overview_json import DELIVERIES, insights, look_up, overview_json
 from parcours.services.standing import Standings, said
 from parcours.services.weak_emails import WeakEmails
 
@@ -30,23 +31,22 @@ def show(
     """
     here = session()
     with here.engine.connect() as conn:
+        if as_json:
+            here.print_json(overview_json(conn, campaign, here.zone))
+            return
         about, why_not, figures = look_up(conn, campaign, here.zone)
         loaded = campaigns.load(conn, about["id"], about["version"], here.zone)
         goal = goal_figures(conn, loaded)
-        emails, standing = insights(conn, loaded, figures, why_not=why_not)
-    if as_json:
-        known = {"campaign": about, **figures_json(figures), "goal": goal_json(goal)}
-        here.print_json({**known, **insights_json(emails, standing)})
-    else:
-        state = "runs" if why_not is None else f"not running: {why_not}"
-        print_overview(here, f"{about['name']} ({about['key']}): {state}", figures)
-        if "entry" in about:
-            entry = about["entry"]
-            most = "" if entry["most"] is None else f" of {entry['most']:,} at most"
-            here.say(f"limit: {entry['entered']:,} entered{most}; {entry['held_back']:,} held back")
-        if goal is not None:
-            print_goal(here, goal)
-        print_insights(here, emails, standing)
+        emails, standing = insights(conn, loaded, figures, why_not=why_not, now=database_now(conn))
+    state = "runs" if why_not is None else f"not running: {why_not}"
+    print_overview(here, f"{about['name']} ({about['key']}): {state}", figures)
+    if "entry" in about:
+        entry = about["entry"]
+        most = "" if entry["most"] is None else f" of {entry['most']:,} at most"
+        here.say(f"limit: {entry['entered']:,} entered{most}; {entry['held_back']:,} held back")
+    if goal is not None:
+        print_goal(here, goal)
+    print_insights(here, emails, standing)
 
 
 def print_insights(here: Session, emails: WeakEmails, standing: Standings) -> None:

@@ -6,7 +6,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 from fastapi import Depends, Header, Query, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
@@ -49,7 +48,6 @@ from parcours.web.paging import address
 from parcours.web.problems import ProblemError, problems
 from parcours.web.security.bodies import check_content_type, content_type
 
-log = structlog.get_logger()
 router = api_router("campaigns")
 
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
@@ -452,9 +450,7 @@ def _switch(
         now = database_now(conn)
         found = held(conn, campaigns.find(conn, campaign).key, now)
         check_match(conn, found, if_match)
-        done = campaign_changes.switch(conn, found, published, who=who, now=now)
-        if done.changed:
-            log.info("campaign_published" if published else "campaign_paused", campaign=found.key, who=who)
+        campaign_changes.switch_and_log(conn, found, published, who=who, now=now)
         return campaign_answer(conn, found, response)
 
 

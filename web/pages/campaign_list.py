@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-import structlog
 from fastapi import Request, Response
 from sqlalchemy import Connection, Row
 
@@ -30,7 +29,6 @@ from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.plan_words import effect_line
 from parcours.web.pages.rendering import redirect, render
 
-log = structlog.get_logger()
 router = pages_router()
 
 PER_PAGE = 25
@@ -336,10 +334,7 @@ def pause(request: Request, key: str, site: SiteOf, who: VisitorOf) -> Response:
 def _switch(key: str, published: bool, site: Site, who: str) -> tuple[Found, campaign_changes.Switched]:
     with site.engine.begin() as conn:
         found = campaigns.find(conn, key)
-        done = campaign_changes.switch(conn, found, published, who=who, now=database_now(conn))
-        if done.changed:
-            log.info("campaign_published" if published else "campaign_paused", campaign=found.key, who=who)
-        return found, done
+        return found, campaign_changes.switch_and_log(conn, found, published, who=who, now=database_now(conn))
 
 
 # Copying and deleting.

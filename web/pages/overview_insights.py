@@ -65,7 +65,7 @@ def insights_of(
     now: datetime,
 ) -> dict[str, Any]:
     """Return what the template shows. `titles`: what emails are called, by key; `why_not`: why it does not run."""
-    emails, found = insights(conn, campaign, figures, why_not=why_not)
+    emails, found = insights(conn, campaign, figures, why_not=why_not, now=now)
     lines = {each.step: _line(campaign, campaign.by_key[each.step], each, found, now) for each in found.steps}
     waiting = sorted((each for each in found.steps if each.waiting), key=lambda each: -each.waiting)
     return {

@@ -158,7 +158,7 @@ def _widget(
     elif kind == "choice" and name == "operator":
         among = inner.get("enum") or operators.OPERATORS
         choices = [PanelChoice(each, _(text)) for each, text in step_words.OPERATORS.items() if each in among]
-        shown = operators.named(shown) if shown in (*operators.OPERATORS, ">", ">=", "<", "<=") else shown
+        shown = None if shown is None else operators.named(shown)
     elif kind == "choice":
         choices = [PanelChoice(str(each), step_words.value_name(str(each))) for each in inner["enum"]]
     elif kind == "pick-field":

@@ -148,6 +148,8 @@ def claim(
 
 def _tell_kept_back(conn: Connection, channel: str, admits: Literal["all", "one", "none"]) -> None:
     """Write a line when this process begins to keep messages back whose provider is away, and not at every look."""
+    if admits == "all" and not _kept_back:
+        return
     place = (str(conn.engine.url), channel)
     with _keeping:
         begins = admits == "none" and place not in _kept_back

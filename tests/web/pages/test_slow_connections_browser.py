@@ -74,6 +74,14 @@ def world(world: World) -> World:
     return world
 
 
+def another_panel(tab: Page, gate: Gate) -> Held:
+    """Ask for the panel of a step, whose answer is on its way until it is let go."""
+    held = gate.hold("GET", "/campaigns/c/build[?]step=hello*")
+    tab.locator("#card-hello").click()
+    held.arrived()
+    return held
+
+
 @pytest.fixture
 def gate() -> Gate:
     return Gate()
@@ -207,9 +215,7 @@ def test_what_is_typed_in_a_panel_while_another_one_is_on_its_way_is_saved(
     address: str, gate: Gate, world: World, tab: Page
 ) -> None:
     tab.goto(f"{address}/campaigns/c/build?step=last")
-    held = gate.hold("GET", "/campaigns/c/build[?]step=hello*")
-    tab.locator("#card-hello").click()
-    held.arrived()
+    held = another_panel(tab, gate)
     tab.locator("#note").focus()
     tab.keyboard.type("For Ann")
     held.let_go()
@@ -222,9 +228,7 @@ def test_yaml_that_is_typed_while_another_panel_is_on_its_way_stays_if_one_likes
     address: str, gate: Gate, world: World, tab: Page
 ) -> None:
     tab.goto(f"{address}/campaigns/c/build?yaml=1")
-    held = gate.hold("GET", "/campaigns/c/build[?]step=hello*")
-    tab.locator("#card-hello").click()
-    held.arrived()
+    held = another_panel(tab, gate)
     text = tab.locator("#text").input_value()
     tab.locator("#text").press("End")
     tab.keyboard.type("# mine")
@@ -238,9 +242,7 @@ def test_yaml_that_is_typed_while_another_panel_is_on_its_way_stays_if_one_likes
 
 def test_who_searches_while_an_answer_is_on_its_way_types_on(address: str, gate: Gate, world: World, tab: Page) -> None:
     tab.goto(f"{address}/campaigns/c/build")
-    held = gate.hold("GET", "/campaigns/c/build[?]step=hello*")
-    tab.locator("#card-hello").click()
-    held.arrived()
+    held = another_panel(tab, gate)
     tab.locator("#find").focus()
     tab.keyboard.type("good")
     held.let_go()
