@@ -20,9 +20,9 @@ FROM unnest(CAST(:step_ids AS int[])) AS step (id)
 CROSS JOIN LATERAL (
     SELECT recent.error AS why, recent.at
     FROM (SELECT contact_id, error, at FROM failure WHERE step_id = step.id ORDER BY at DESC LIMIT :limit) AS recent
-    -- By the primary key, for each of them: as EXISTS, it may be joined with all who wait at the step.
+    -- By the primary key, for each of them, as in waits.sql: as EXISTS, it may be joined with all who wait at the step.
     CROSS JOIN LATERAL (SELECT FROM wait
-                        WHERE wait.contact_id = recent.contact_id AND wait.step_id = step.id
+                        WHERE wait.contact_id = recent.contact_id AND wait.step_id + 0 = step.id
                           AND (wait.reason = 'retry' OR (wait.reason = 'decision' AND recent.at >= wait.anchor_at))
                         LIMIT 1) AS waiting
 ) AS latest

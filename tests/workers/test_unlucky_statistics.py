@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from parcours.db.engine import connect
-from parcours.db.reads import batch
+from parcours.db.reads import batch, campaign_emails, failures, overview, standing
 from parcours.db.scope import Scope
 from parcours.db.tables import (
     campaigns,
@@ -456,6 +456,33 @@ def test_the_versions_of_emails_that_steps_try(misled: Watched) -> None:
         test, is_first = variant_tests.decide(conn, places[0], "B", now=NOW)
         assert (test.winner, is_first) == ("B", True)
         assert not variant_tests.decide(conn, places[0], "", now=NOW)[1]
+    assert found == []
+
+
+def test_the_overview_reads_as_many_rows_as_it_may(misled: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, most in (("WAITS_READ", BATCH), ("WAITS_COUNTED", BATCH), ("MESSAGES_READ", BATCH), ("BLOCKS_READ", 1)):
+        monkeypatch.setattr(standing, name, most)
+    monkeypatch.setattr(failures, "LOOKED_AT_TOGETHER", BATCH)
+    world = misled.world
+    with world.engine.connect() as conn:
+        found = world.found(conn)
+        campaign = campaigns.load(conn, found.id, found.version, UTC_ZONE)
+    hours = [NOW - timedelta(hours=nth) for nth in range(24, 0, -1)]
+    waiting = dict.fromkeys(campaign.steps, 30_000)
+    with misled.costly(least=10) as costs, undone(world) as conn:
+        assert standing.of(conn, campaign, waiting, now=NOW)
+        campaign_emails.of(conn, campaign, now=NOW)
+        overview.series_between(conn, campaign.id, hours, NOW)
+        overview.days(conn, campaign.id)
+        failures.of(conn, campaign)
+    assert costs == []
+
+
+def test_passages_that_go_on_are_taken_back(misled: Watched) -> None:
+    world, ids = misled.world, ids_of(misled, 1)
+    step_id = world.step_id("start")
+    with misled.costly(least=1) as found, undone(world) as conn:
+        outcomes.take_back(conn, step_id, [(contact_id, 1, 1) for contact_id in ids])
     assert found == []
 
 
