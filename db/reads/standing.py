@@ -65,11 +65,11 @@ class StepStanding:
 def of(conn: Connection, campaign: Campaign, waiting: Mapping[int, int], *, now: datetime) -> list[StepStanding]:
     """Return the steps at which somebody waits or messages do, in their order; `waiting` says how many, by step."""
     there = [id_ for id_ in campaign.steps if waiting.get(id_)]
-    campaigns.read_by_index(conn)
+    campaigns.read_by_index(conn, in_order=True)
     late = now - LATE_AFTER
     limit = max(1, WAITS_READ // max(1, len(there)))
     given = {"step_ids": there, "late": late, "limit": limit, "of_the_day": sorted(OF_THE_DAY)}
-    front = {row.step_id: row for row in _in_order(conn, given)} if there else {}
+    front = {row.step_id: row for row in conn.execute(sql["front"], given)} if there else {}
     many = [id_ for id_, row in front.items() if row.n == limit and waiting[id_] > limit]
     sampled = _sample(conn, many)
     counted = _late(conn, [id_ for id_ in many if front[id_].late == limit], late, len(there))
@@ -88,14 +88,6 @@ def of(conn: Connection, campaign: Campaign, waiting: Mapping[int, int], *, now:
             else _partly(step.key, step.kind, row, waiting[id_], sampled.get(id_), max(row.late, counted.get(id_, 0)))
         )
         found.append(standing if messages is None else _with_messages(standing, messages))
-    return found
-
-
-def _in_order(conn: Connection, given: Mapping[str, Any]) -> Sequence[Row[Any]]:
-    """Return the front of each step, read in the order of the index whatever the statistics say."""
-    conn.execute(sql["sorting"], {"enabled": "off"})
-    found = conn.execute(sql["front"], given).all()
-    conn.execute(sql["sorting"], {"enabled": "on"})
     return found
 
 

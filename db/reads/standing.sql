@@ -1,9 +1,5 @@
 -- Since when contacts wait at the steps of a campaign, and what for. Each statement reads a bounded number of rows.
 
--- name: sorting
--- Where statistics say that a step has nobody, to sort all of it seems as good as to read wait_due_idx in its order.
-SELECT set_config('enable_sort', :enabled, true);
-
 -- name: front
 -- The first so many of each step in the order of wait_due_idx; what is late, and what is tried again, is among them.
 SELECT step.id AS step_id, count(*) AS n,

@@ -26,7 +26,8 @@ SELECT pg_advisory_xact_lock_shared(7272687700000000 + :campaign_id),
 
 -- name: read_by_index
 -- As for whoever enters a campaign.
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+       set_config('enable_sort', :sort, true);
 
 -- name: close
 -- And with its doors closed, who changes it works on waits of everybody in it, a bounded number at a time.
