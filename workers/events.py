@@ -657,18 +657,19 @@ def _names(event: Pending, *names: str) -> bool:
 
 def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
     """What became of messages, and who does not want more: before anything else decides to send."""
-    marked = [
-        (str(event.data["message"]), known.marks_message, event.at)
+    seen = [
+        (event, known.marks_message)
         for type_, known in EVENT_TYPES.items()
         if known.marks_message is not None
         for event in by_type.get(type_, [])
-        if event.data.get("message") and not is_automatic(type_, event.data)
+        if not is_automatic(type_, event.data)
     ]
-    events.mark_messages(conn, marked)
-    clicks = [event for event in by_type.get("email.clicked", []) if not is_automatic(event.type, event.data)]
+    keys = _messages_named(conn, [event for event, _ in seen])
+    events.mark_messages(conn, [(keys[event.seq], what, event.at) for event, what in seen if event.seq in keys])
+    clicks = [event for event, _ in seen if event.type == "email.clicked"]
     email_figures.note_events(
         conn,
-        [(str(each.data["message"]), str(each.data["url"])) for each in clicks if _names(each, "message", "url")],
+        [(keys[each.seq], str(each.data["url"])) for each in clicks if each.seq in keys and _names(each, "url")],
         [str(each.data["message"]) for each in by_type.get("email.unsubscribed", []) if _names(each, "message")],
     )
     touched.note(
@@ -710,6 +711,16 @@ def _note_channels(conn: Connection, by_type: dict[str, list[Pending]]) -> None:
         own = [RefusalChange(event.contact_id, channel_of(event.data), event.at) for event in said]
         there = [_where(event, channel_of(event.data), written) for event in said]
         note(conn, [*own, *(each for each in there if each.address is not None)])
+
+
+def _messages_named(conn: Connection, about: Sequence[Pending]) -> dict[int, str]:
+    """Return the keys of the messages that events are about, by `seq`: named, or found by the template named."""
+    keys = {event.seq: str(event.data["message"]) for event in about if event.data.get("message")}
+    by_template = [
+        event for event in about if event.seq not in keys and event.type.startswith("email.") and _names(event, "email")
+    ]
+    meant = events.messages_meant(conn, [(each.contact_id, each.data["email"], each.at) for each in by_template])
+    return keys | {by_template[nth].seq: key for nth, key in meant.items()}
 
 
 def _sender(data: Mapping[str, Any]) -> str | None:

@@ -299,6 +299,21 @@ def addresses_of_messages(conn: Connection, keys: Iterable[str]) -> dict[str, Wr
     return {row.key: Written(row.channel, row.address) for row in rows}
 
 
+def messages_meant(conn: Connection, named: Sequence[tuple[int, str, datetime]]) -> dict[int, str]:
+    """Return which of our own emails are meant by (contact id, template, when): message keys by place in `named`.
+
+    One that the contact was not sent is left out.
+    """
+    if not named:
+        return {}
+    contact_ids, keys, ats = map(list, zip(*named, strict=True))
+    rows = conn.execute(
+        sql["messages_meant"],
+        {"nths": list(range(len(named))), "contact_ids": contact_ids, "templates": keys, "ats": ats},
+    )
+    return {row.nth: row.key for row in rows}
+
+
 def mark_messages(conn: Connection, marks: Sequence[tuple[str, str, datetime]]) -> None:
     """Write what became of our own messages: (message key, opened, clicked, replied or bounced, when)."""
     if marks:

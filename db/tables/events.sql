@@ -177,6 +177,21 @@ SET opened_at = CASE WHEN marked.what IN ('opened', 'clicked', 'replied')
 FROM unnest(CAST(:keys AS text[]), CAST(:whats AS text[]), CAST(:ats AS timestamptz[])) AS marked (key, what, at)
 WHERE message.key = ANY (ARRAY[marked.key]);
 
+-- name: messages_meant
+-- Events may name the template alone. Meant is, of the messages that were made from it for the contact, the one that
+-- was sent nearest to the event, best before it. Served by message_template_idx, one probe an event.
+SELECT meant.nth, found.key
+FROM unnest(CAST(:nths AS int[]), CAST(:contact_ids AS bigint[]), CAST(:templates AS text[]),
+            CAST(:ats AS timestamptz[])) AS meant (nth, contact_id, template, at)
+CROSS JOIN LATERAL (
+    SELECT message.key FROM message
+    WHERE message.contact_id = ANY (ARRAY[meant.contact_id]) AND message.template = ANY (ARRAY[meant.template])
+      AND message.channel = 'email' AND message.state IN ('sending', 'sent')
+    ORDER BY coalesce(message.sent_at, message.created_at) > meant.at,
+             abs(extract(epoch FROM coalesce(message.sent_at, message.created_at) - meant.at))
+    LIMIT 1
+) AS found;
+
 -- name: addresses_of_messages
 SELECT key, channel, address FROM message WHERE key = ANY (CAST(:keys AS text[]));
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-_MESSAGE = "`message` (our message id) or `email` (key of the template)"
+_MESSAGE = "`message` (our message id) or `email` (key of the template; meant is the last one sent before the event)"
 
 
 @dataclass(frozen=True, slots=True)

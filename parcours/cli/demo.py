@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 from parcours.cli.overview import print_overview
 from parcours.cli.session import Session, session
@@ -30,11 +30,11 @@ from parcours.db import embedded, schema
 from parcours.db.embedded import EmbeddedServerError
 from parcours.db.engine import connect
 from parcours.db.partitions import ensure_partitions
-from parcours.db.reads import batch, overview
+from parcours.db.reads import batch, email_figures, overview
 from parcours.db.reads.overview import Overview
 from parcours.db.scope import Scope
 from parcours.db.statements import statements
-from parcours.db.tables import campaigns, contacts, emails, forms, outcomes, segments, stages
+from parcours.db.tables import campaigns, contacts, emails, events, forms, outcomes, segments, stages
 from parcours.domain.errors import CampaignError
 from parcours.domain.steps.batch import Fact
 from parcours.ops.tokens import Tokens
@@ -245,11 +245,20 @@ class DemoRun:
         if happened:
             with self.engine.begin() as conn:
                 present = batch.lock(conn, happened)
+                self._mark_messages(conn, acts)
                 decisions.react(conn, {id_: happened[id_] for id_ in present}, now=now, zone=self.zone)
                 # All visits of the demo come from a link in one of the campaign's emails.
                 campaign_id = campaigns.find(conn, CAMPAIGN).id
                 views = len(who("visits"))
                 outcomes.count_campaign(conn, Counter({(campaign_id, now, "page_views"): views}))
+
+    def _mark_messages(self, conn: Connection, acts: Iterable[Act]) -> None:
+        read = [(act, "opened", act.about) for act in acts if act.what == "opens"]
+        read += [(act, "clicked", act.email) for act in acts if act.what == "visits" and act.email]
+        keys = events.messages_meant(conn, [(self._ids[act.key], email, act.at) for act, _, email in read])
+        found = [(key, *read[nth]) for nth, key in keys.items()]
+        events.mark_messages(conn, [(key, what, act.at) for key, act, what, _ in found])
+        email_figures.note_events(conn, [(key, act.about) for key, act, what, _ in found if what == "clicked"], [])
 
 
 def _up(at: datetime, grid: timedelta) -> datetime:

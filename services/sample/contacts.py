@@ -51,12 +51,16 @@ What = Literal["joins", "leaves", "submits", "opens", "visits"]
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something that a contact does; `about` is the form, the email or the address of the page."""
+    """Something that a contact does; `about` is the form, the email or the address of the page.
+
+    `email` is the template whose link led to a page.
+    """
 
     at: datetime
     what: What
     key: str
     about: str = ""
+    email: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +111,10 @@ class Person:
         if chance.random() < 0.25 + 0.6 * self.interest:
             seen = self._awake(opened + timedelta(hours=chance.expovariate(1 / 12)), chance)
             page = chance.choice(("guide/", "guide/", "guide/green", "guide/pictures", "about"))
-            yield Act(seen, "visits", self.key, f"https://www.example.com/{page}")
+            yield Act(seen, "visits", self.key, f"https://www.example.com/{page}", template)
         if template == "offer" and chance.random() < 0.7 * self.interest:
             ordered = self._awake(opened + timedelta(hours=chance.expovariate(1 / 30)), chance)
-            yield Act(ordered, "visits", self.key, "https://www.example.com/order")
+            yield Act(ordered, "visits", self.key, "https://www.example.com/order", template)
             yield Act(ordered, "submits", self.key, "order")
 
     def _awake(self, at: datetime, chance: Random) -> datetime:

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from parcours.cli.demo import SAMPLE, START, DemoRun
-from parcours.db.reads import overview
+from parcours.db.reads import email_figures, overview
 from parcours.db.reads.overview import Overview, StepFigures
 from parcours.db.tables import campaigns
 from parcours.domain.campaign_file.model import CampaignFile
@@ -190,3 +190,11 @@ def test_the_command_shows_the_table_and_leaves_a_database_to_look_at() -> None:
     finally:
         run("db", "stop", PARCOURS_HOME=str(home / "demo"))
         shutil.rmtree(home, ignore_errors=True)
+
+
+def test_emails_that_somebody_opened_say_so_in_their_figures(world: Engine, figures: Overview) -> None:
+    with world.connect() as conn:
+        found = email_figures.totals(conn, ["welcome", "offer"])
+        links = email_figures.links(conn, "welcome")
+    assert found["welcome"].sent > found["welcome"].opened > found["welcome"].clicked > 0
+    assert sum(link.clicks for link in links) >= found["welcome"].clicked

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from parcours.db.reads import email_figures
 from parcours.domain.campaign import Campaign
 from parcours.domain.events.parsing import EventError, parse
 from tests.workers.worlds import START, World, at, event
@@ -120,6 +121,41 @@ def test_an_event_about_a_text_message_is_none_about_an_email_of_the_same_key(wo
     world.write("UPDATE message SET channel = 'sms'")
     assert world.tell(event("email.opened", "ann", message=message(world))) == {"yes": 1}
     assert world.log() == ["hello done", "anything yes"]
+
+
+# An event that names the template alone.
+
+
+def test_an_email_that_is_named_by_its_template_counts_as_opened_and_clicked(world: World) -> None:
+    world.campaign(TEXTING)
+    world.run()
+    world.write("UPDATE message SET state = 'sent', sent_at = :at", at=at(1, "10:00"))
+    clicked = at(1, "11:00")
+    for more in ({"email": "another"}, {"email": ["hello"]}, {"email": "hello", "bot": "fetched ahead"}):
+        world.tell(event("email.clicked", "ann", clicked, url="https://a.example/", **more))
+    assert [tuple(row) for row in world.read("SELECT opened_at, clicked_at FROM message")] == [(None, None)]
+    world.tell(event("email.clicked", "ann", clicked, url="https://a.example/?x=1", email="hello"))
+    assert [tuple(row) for row in world.read("SELECT opened_at, clicked_at FROM message")] == [(clicked, clicked)]
+    with world.engine.connect() as conn:
+        figures = email_figures.totals(conn, ["hello"])["hello"]
+        assert (figures.sent, figures.opened, figures.clicked) == (1, 1, 1)
+        assert email_figures.links(conn, "hello") == [("https://a.example/", 1)]
+
+
+@pytest.mark.parametrize(("hour", "meant"), [("09:30", 0), ("10:30", 0), ("11:59", 0), ("12:30", 1)])
+def test_of_several_messages_the_last_one_before_the_event_is_meant(world: World, hour: str, meant: int) -> None:
+    world.campaign(TEXTING)
+    world.run()
+    world.write("UPDATE message SET state = 'sent', sent_at = :at", at=at(1, "10:00"))
+    world.write(
+        "INSERT INTO message (contact_id, key, campaign_id, step_id, rotation, channel, template, state, due_at,"
+        " created_at, sent_at) SELECT contact_id, 'later', campaign_id, step_id, 2, channel, template, state, :at, :at,"
+        " :at FROM message",
+        at=at(1, "12:00"),
+    )
+    world.tell(event("email.opened", "ann", at(1, hour), email="hello"), now=at(1, "13:00"))
+    opened = world.read("SELECT opened_at FROM message ORDER BY sent_at")
+    assert [row.opened_at is not None for row in opened] == [meant == 0, meant == 1]
 
 
 # Answers to text messages. The campaign's step stands for one that sends a text message.

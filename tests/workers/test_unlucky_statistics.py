@@ -402,6 +402,8 @@ def test_messages_are_claimed_and_recorded(misled: Watched) -> None:
         assert len(outbox.record(conn, rows, now=LATER)) == BATCH
         marked = {"keys": [m.key for m in taken], "whats": ["opened"] * BATCH, "ats": [LATER] * BATCH}
         conn.execute(events.sql["mark_messages"], marked)
+        named = [(each.contact_id, each.template or "", LATER) for each in taken]
+        assert len(events.messages_meant(conn, named)) == BATCH
     assert found == []
 
 
