@@ -57,6 +57,7 @@ PAGES = (
         "/contacts",
         "/contacts?q=c77",
         "/contacts/+new",
+        "/contacts/+found?q=c77",
         "/contacts/+import",
         "/contacts/c77",
     ),

@@ -15,10 +15,12 @@ from datetime import time as time_of_day
 from typing import Any
 
 from fastapi import Request, Response
+from sqlalchemy import Connection
 
 from parcours.db.reads.learnt import LearntAnswer
-from parcours.db.tables import campaigns
+from parcours.db.tables import campaigns, forms, segments
 from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.contacts.names import full_name
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.time.zones import zone_of
 from parcours.services import forecast
@@ -53,7 +55,8 @@ def ask(request: Request, site: SiteOf, key: str) -> Response:
     """How many contacts are to come by each source."""
     with site.engine.connect() as conn:
         about = opened(conn, site, key)
-    return _page(request, about, _file(site, about), dict.fromkeys(_sources(_file(site, about)), str(A_DAY)), {})
+    file = _file(site, about)
+    return _page(request, site, about, file, dict.fromkeys(_sources(file), str(A_DAY)), {})
 
 
 @router.post("/campaigns/{key}/ahead")
@@ -74,17 +77,18 @@ def show(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
         most = MOST_CONTACTS // DAYS
         wrong["source-0"] = [_("Enter at least one contact per day, and at most {most} in total.", most=most)]
     if wrong:
-        return _page(request, about, file, given, wrong, status=422)
+        return _page(request, site, about, file, given, wrong, status=422)
     by_date = a_day.pop(DATES, 0)
     asked = _asked(site, about, file, learnt, arrivals=a_day, over=0 if a_day or not by_date else DAYS)
     try:
         with _alone():
             found = forecast.forecast(site.engine, asked, forecast.generated(come, asked), _patience())
     except _BusyError as error:
-        return _page(request, about, file, given, {"source-0": [str(error)]}, status=503)
+        return _page(request, site, about, file, given, {"source-0": [str(error)]}, status=503)
     chart, shown = _chart(found, asked.start)
     return _page(
         request,
+        site,
         about,
         file,
         given,
@@ -126,7 +130,8 @@ def walk(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     except _BusyError as error:
         return render(request, "overview/try.html", 503, errors=[str(error)], **values)
     zone = zone_of(found.contact.timezone, site.zone)
-    values |= {"walk": found, "zone": zone, "names": about.titles}
+    person = full_name(found.contact.fields) or found.contact.key
+    values |= {"walk": found, "zone": zone, "names": about.titles, "person_name": person}
     return render(request, "overview/try.html", errors=[], **values)
 
 
@@ -136,6 +141,12 @@ def _file(site: Site, about: Opened) -> CampaignFile:
         raise about.unreadable
     with site.engine.connect() as conn:
         return campaigns.definition(conn, about.found.id, about.found.version)
+
+
+def _called(conn: Connection, file: CampaignFile) -> dict[str, str]:
+    """Return what people call the sources of a campaign; one that is not there any more keeps its key."""
+    known = {key: found.name for key in file.sources.forms if (found := forms.find(conn, key)) is not None}
+    return known | {key: segments.name_of(conn, key) for key in file.sources.segments}
 
 
 def _sources(file: CampaignFile) -> list[str]:
@@ -180,7 +191,7 @@ def _patience() -> Any:
 
     def tell(_simulation: Simulation) -> None:
         if time.monotonic() > until:
-            raise _BusyError(_("The simulation takes too long. Enter fewer contacts, or use parcours simulate."))
+            raise _BusyError(_("The simulation takes too long. Enter fewer contacts."))
 
     return tell
 
@@ -213,6 +224,7 @@ def _held(found: Forecast) -> list[tuple[str, str, int]]:
 
 def _page(
     request: Request,
+    site: Site,
     about: Opened,
     file: CampaignFile,
     given: Mapping[str, str],
@@ -223,12 +235,15 @@ def _page(
     **more: Any,
 ) -> Response:
     values = {"chart": None, "shown": None, "taken": [], **more}
+    with site.engine.connect() as conn:
+        called = _called(conn, file)
     return render(
         request,
         "overview/ahead.html",
         status,
         about=about,
         given=given,
+        called=called,
         wrong=wrong,
         days=DAYS,
         dates=DATES,

@@ -13,7 +13,9 @@ from fastapi import Request, Response
 from sqlalchemy import Connection
 
 from parcours.db import partitions
+from parcours.db.installation_settings import settings_of
 from parcours.db.reads import listings, timeline
+from parcours.db.reads.listings import FIRST
 from parcours.db.reads.timeline import Place, TimelineEntry
 from parcours.db.tables import campaigns, contacts, emails, segments
 from parcours.db.tables.campaigns import Found
@@ -37,6 +39,8 @@ from parcours.workers import membership, rules
 router = pages_router()
 
 A_PAGE = 50
+# Contacts that a field offers.
+OFFERED = 20
 ENTRIES_A_PAGE = 40
 # What an event brought is shown up to here.
 MOST_TEXT = 300
@@ -74,6 +78,16 @@ def find(request: Request, site: SiteOf) -> Response:
         next=next_address("/contacts", page.after, q=search),
         begun="before" in request.query_params,
     )
+
+
+@router.get("/contacts/+found")
+def offer(request: Request, site: SiteOf) -> Response:
+    """The first contacts that a search finds, as choices of a field; what is chosen is an address, or else a key."""
+    with site.engine.connect() as conn:
+        found = listings.search(conn, request.query_params.get("q", ""))
+        page = None if found is None else listings.contacts(conn, found=found, before=FIRST, limit=OFFERED)
+        by_address = not settings_of(conn).shared_addresses
+    return render(request, "contacts/found.html", rows=page.rows if page else (), by_address=by_address)
 
 
 @router.get("/contacts/{key:path}/leave")

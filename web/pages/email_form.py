@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
-from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
-from parcours.db.tables import contacts, emails, outbox
+from parcours.db.tables import contacts, emails
 from parcours.db.tables.emails import FILLED_IN, Email
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
@@ -25,12 +24,12 @@ from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_choice, pages_router
-from parcours.web.pages.emails import PREVIEW_POLICY
+from parcours.web.pages.emails import PREVIEW_POLICY, preview_of
 from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.samples import sample_of
 from parcours.web.paging import address
 from parcours.web.security.access import FormBody, Visitor
 from parcours.workers.delivery import html as html_text
-from parcours.workers.delivery.render import preview_values
 
 router = pages_router()
 
@@ -189,7 +188,7 @@ def preview(request: Request, site: SiteOf, form: FormOf) -> Response:
     has_body = bool(version.html.strip() or version.text.strip())
     body = version if has_body else main
     with site.engine.connect() as conn:
-        values = _values(conn, form.text("preview_contact").strip())
+        values = preview_of(sample_of(conn, form.text("preview_contact").strip(), site.zone, None))
     try:
         subject = one_line(filled_in(version.subject.strip() or main.subject, values))
         page = filled_in(body.html, values, html=True) if body.html.strip() else None
@@ -276,6 +275,7 @@ def _form(
     with site.engine.connect() as conn:
         notes = [] if found is None else email_templates.looked_over(conn, found)
         fields = contacts.field_names(conn)
+        sample = sample_of(conn, "", site.zone, None)
     own = None if key is None else address("emails", key)
     return render(
         request,
@@ -288,6 +288,7 @@ def _form(
             *(placeholder(each) for each in sorted({*fields, *ATTRIBUTES})),
             *(f"{{{{ {each} }}}}" for each in PLACEHOLDERS),
         ],
+        sample=sample,
         action=f"{own}/edit" if own else "/emails/+new",
         back=back.partition("&pick=")[0] or own or "/emails",
         step=back,
@@ -321,9 +322,3 @@ def version_name(variant: str | None, locale: str | None) -> str:
 def _sentence(text: str) -> str:
     said = told(text)
     return f"{said[:1].upper()}{said[1:]}" + ("" if said.endswith((".", "!", "?")) else ".")
-
-
-def _values(conn: Connection, key: str) -> Mapping[str, Any]:
-    id_ = contacts.find(conn, key) if key else None
-    recipient = None if id_ is None else outbox.recipients(conn, [id_]).get(id_)
-    return {**preview_values(recipient), "unsubscribe_url": "#", "open_url": ""}

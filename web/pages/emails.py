@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from parcours.db.reads import email_figures
 from parcours.db.reads.email_figures import EmailFigures
-from parcours.db.tables import contacts, emails, outbox
+from parcours.db.tables import emails
 from parcours.db.tables.emails import Email
 from parcours.domain.errors import NotFoundError
 from parcours.domain.messages.content import Content
@@ -23,6 +23,7 @@ from parcours.web.i18n.sentences import told
 from parcours.web.pages import SiteOf, pages_router
 from parcours.web.pages.kept_titles import titles_of
 from parcours.web.pages.rendering import render as page
+from parcours.web.pages.samples import Sample, sample_of
 from parcours.web.paging import address
 from parcours.workers.delivery.render import preview_values
 
@@ -60,7 +61,7 @@ def preview(request: Request, site: SiteOf, key: str) -> Response:
     """The HTML alone, filled in; for the frame of the page below."""
     with site.engine.connect() as conn:
         email = _email(conn, key)
-        values = _values(conn, request.query_params.get("contact", ""))
+        values = preview_of(sample_of(conn, request.query_params.get("contact", ""), site.zone, None))
     content = _version(email, request.query_params.get("version", ""))
     try:
         if content.html is None:
@@ -82,14 +83,15 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
     error = None
     with site.engine.connect() as conn:
         email = _email(conn, key)
-        values = _values(conn, wanted)
+        sample = sample_of(conn, wanted, site.zone, None)
+        values = preview_of(sample)
         total = email_figures.totals(conn, [key]).get(key, EmailFigures())
         parts = email_figures.parts(conn, key)
         links = email_figures.links(conn, key)
         tests = email_figures.tests(conn, key)
         notes = email_templates.looked_over(conn, email)
         steps = _step_titles(conn, [*parts, *tests])
-    if wanted and values["contact"].get("key") != wanted:
+    if sample.is_unknown:
         error = _("No contact has the key {key}.", key=wanted)
     filled = {}
     for name in ("subject", "text"):
@@ -116,7 +118,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         words=labels.EMAIL_FIGURES,
         subject=one_line(filled["subject"] or ""),
         text=filled["text"],
-        wanted=wanted,
+        sample=sample,
         error=error,
         beside=_beside(email, values, own, wanted),
         preview=f"{own}/preview" + (f"?{urlencode({'contact': wanted})}" if wanted else ""),
@@ -169,8 +171,6 @@ def _email(conn: Connection, key: str) -> Email:
     return found[0]
 
 
-def _values(conn: Connection, key: str) -> dict[str, Any]:
-    """Return what the template may say: of a contact, or of nobody."""
-    id_ = contacts.find(conn, key) if key else None
-    recipient = None if id_ is None else outbox.recipients(conn, [id_]).get(id_)
-    return {**preview_values(recipient), "unsubscribe_url": "#", "open_url": ""}
+def preview_of(sample: Sample) -> dict[str, Any]:
+    """Return what a template may say: of a contact, or of nobody."""
+    return {**preview_values(sample.recipient), "unsubscribe_url": "#", "open_url": ""}

@@ -57,6 +57,10 @@ class Sample:
         return "" if self.recipient is None else full_name(self.recipient.fields) or self.recipient.key
 
     @property
+    def key(self) -> str:
+        return "" if self.recipient is None else self.recipient.key
+
+    @property
     def is_unknown(self) -> bool:
         return self.recipient is None and bool(self.wanted)
 

@@ -41,6 +41,20 @@ window.addEventListener("pageshow", () => {
   for (const form of document.forms) delete form.dataset.sent;
 });
 
+// A field for a contact offers those that are found by what is typed.
+let finding;
+document.addEventListener("input", (event) => {
+  const field = event.target;
+  if (!field.dataset.finds || !field.list) return;
+  clearTimeout(finding);
+  finding = setTimeout(async () => {
+    const wanted = field.value;
+    const answer = await fetch(`${field.dataset.finds}?q=${encodeURIComponent(wanted)}`);
+    const found = answer.ok && !answer.redirected ? await answer.text() : "";
+    if (field.value === wanted) field.list.innerHTML = found;
+  }, 200);
+});
+
 // One more of the rows of a form, without asking the server.
 document.addEventListener("click", (event) => {
   const more = event.target.closest("[data-add-row]");

@@ -103,6 +103,39 @@ def test_an_email_is_written_with_variant_and_translation_and_previewed(http: Te
     assert "Variant short" not in editor.answer.text
 
 
+def test_without_a_choice_an_email_is_shown_for_the_newest_contact(http: TestClient, world: World) -> None:
+    world.write("UPDATE contact SET fields = CAST(:fields AS jsonb) WHERE key = 'ben'", fields='{"first_name": "Ben"}')
+    editor = EmailEditor(http, "/emails/+new")
+    assert 'placeholder="Ben"' in editor.answer.text
+    shown = editor.send(
+        "/emails/+preview", press={}, v_html="Dear {{ contact.first_name }}", v_subject="Hi", preview_contact=""
+    )
+    assert "Dear Ben" in shown.text
+    with world.engine.begin() as conn:
+        emails.save(conn, Email("hello", "Hello {{ contact.first_name }}", None, "Hi", None, True), now=START)
+    page = http.get("/emails/hello").text
+    assert "Hello Ben" in page
+    assert "Hello Ann" in http.get("/emails/hello?contact=ann").text
+    assert "No contact has the key nobody." in http.get("/emails/hello?contact=nobody").text
+
+
+def test_contacts_are_offered_by_what_is_typed(http: TestClient, world: World) -> None:
+    world.contacts("<b>", email="odd&one@example.com", first_name='"><script>')
+
+    def offered(typed: str) -> list[tuple[str, str]]:
+        found = re.findall(
+            r'<option value="([^"]*)" label="([^"]*)">', http.get("/contacts/+found", params={"q": typed}).text
+        )
+        return [(unescape(value), unescape(label)) for value, label in found]
+
+    ((value, label),) = offered("ann")
+    assert value in ("ann", "ann@example.com")
+    assert label.startswith("Ann · ")
+    assert offered("odd") == [("odd&one@example.com", '"><script> · odd&one@example.com · <b>')]
+    for nothing in ("", "  ", "nobody", "\x00", "x" * 3000):
+        assert offered(nothing) == []
+
+
 def test_an_email_is_checked_for_what_receivers_dislike(http: TestClient, world: World) -> None:
     html = (
         '<a href="offer.html">x</a><a href="">y</a><img src="https://e.org/a.png"><a href="https://e.org">z</a>'

@@ -146,6 +146,7 @@ TABLE = {
         GET /campaigns/{key}/{tab}
         GET /contacts
         GET /contacts/{key:path}
+        GET /contacts/+found
         GET /contacts/+import
         GET /contacts/+import/{id_}
         GET /contacts/+import/{id_}/rejected
