@@ -170,6 +170,12 @@ def _properties(kind: StepType, step: StepFile) -> Properties:
         wrong = sentences(error, kind.properties, step.with_)
         said = "; ".join(f"{dotted(('with', *place))}: {sentence}" for place, sentence in wrong)
         raise CampaignError(f"step {step.step!r}: {said}") from None
+    # The code of a step type of another package.
+    except (Exception, SystemExit) as error:
+        why = (str(error).splitlines() or [""])[0][:200]
+        raise CampaignError(
+            f"step {step.step!r}: the step type {kind.name!r} failed to check this ({type(error).__name__}: {why})"
+        ) from error
 
 
 def timing_of(step: StepFile, zone: ZoneInfo) -> Timing:

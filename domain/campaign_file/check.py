@@ -696,15 +696,17 @@ class Checker:
         plain: dict[str, Any] = self.plain(given or {}, path)
         if node.type is not None and len(self.problems) == before:
             try:
-                node.type.properties.model_validate(plain, context=self.context)
+                made = node.type.properties.model_validate(plain, context=self.context)
+                # Asked for when the campaign is applied, when nobody could say where it failed.
+                frozenset(node.type.needs_of(made))
+                frozenset(node.type.events_of(made))
             except ValidationError as error:
                 for place, sentence in sentences(error, node.type.properties, plain):
                     self.say((*path, *place), sentence)
             # The code of a step type of another package.
             except (Exception, SystemExit) as error:
-                self.say(
-                    path, f"the step type {node.type.name!r} failed to check this ({type(error).__name__}: {error})"
-                )
+                why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+                self.say(path, f"the step type {node.type.name!r} failed to check this ({why})")
             if self.context is APPLYING:
                 fields = node.type.properties.model_fields
                 plain = {**{name: fields[name].default for name in node.type.properties.meant_before}, **plain}

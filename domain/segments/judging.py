@@ -13,7 +13,7 @@ from parcours.domain.contacts.contact import Contact
 from parcours.domain.segments import rule as rules
 from parcours.domain.segments.rule import Condition, Rule
 from parcours.domain.steps.batch import Batch, Knowledge
-from parcours.domain.steps.types import Failed
+from parcours.domain.steps.types import Failed, words_from
 
 # When to ask again where nobody can tell, and the least time until then where a type tells nonsense.
 ONCE_A_DAY = timedelta(days=1)
@@ -208,11 +208,7 @@ _HEADS = {"all": "all of these", "any": "at least one of these", "not": "not thi
 def words(asked: Condition) -> str:
     """Return a condition in words."""
     if asked.type.says is not None:
-        try:
-            return asked.type.says(asked.properties)
-        # The code of another package.
-        except Exception:
-            return asked.type.name
+        return words_from(asked.type.says, asked.properties) or asked.type.name
     given = asked.properties.model_dump(mode="json", exclude_defaults=True)
     return f"{asked.type.name} {', '.join(f'{name}: {value}' for name, value in given.items())}".strip()
 

@@ -271,8 +271,7 @@ class StepType:
 
     def in_words(self, properties: Properties) -> str | None:
         """Return what a step with these properties does, in words; None for a type that does not say."""
-        say = self.summary or self.says
-        return None if say is None else say(properties)
+        return words_from(self.summary or self.says, properties)
 
     def references(self, given: Mapping[str, Any]) -> Iterator[tuple[str, RefersTo, str]]:
         """Yield the references in the given properties: the property as written, what it names, and the key.
@@ -287,7 +286,9 @@ class StepType:
 
     def spellings(self, name: str) -> list[str]:
         """Return the names under which a file may state a property; the first is its own."""
-        alias = self.properties.model_fields[name].validation_alias
+        # A package may say more in its schema than its class has.
+        known = self.properties.model_fields.get(name)
+        alias = None if known is None else known.validation_alias
         choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
         return list(dict.fromkeys([name, *(each for each in choices if isinstance(each, str))]))
 
@@ -320,6 +321,19 @@ class StepType:
     def events_of(self, properties: Properties) -> frozenset[str]:
         """Return the event types that a decision with these properties receives; `*` matches any text."""
         return self.events(properties) if callable(self.events) else self.events
+
+
+# More than anybody reads of what a step does.
+_MOST_WORDS = 2_000
+
+
+def words_from(say: Callable[[Any], str] | None, properties: Properties) -> str | None:
+    """Return what a type says of its properties; None where it does not, or its code, of another package, fails."""
+    try:
+        words: object = None if say is None else say(properties)
+    except (Exception, SystemExit):
+        return None
+    return words[:_MOST_WORDS] if isinstance(words, str) else None
 
 
 # What is loaded only as far as somebody looks.

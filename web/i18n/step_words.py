@@ -184,6 +184,11 @@ def type_name(kind: str, name: str) -> str:
     return _(TYPES[f"{kind} {name}"]) if f"{kind} {name}" in TYPES else name
 
 
+def is_known(found: StepType) -> bool:
+    """Return whether a step type is one of ours, whose properties mean what they are called here."""
+    return f"{found.kind} {found.name}" in TYPES or found.properties.__module__.startswith("parcours.")
+
+
 def property_name(kind: str, type_: str, name: str) -> str:
     """Return what a property is called; one that is new here goes by its name."""
     label = OF_TYPE.get((f"{kind} {type_}", name)) or PROPERTIES.get(name)
@@ -201,8 +206,8 @@ def named(found: StepType, properties: Properties, names: Mapping[RefersTo, Mapp
     for name, what in found.refers_to.items():
         value, known = getattr(properties, name), names.get(what, {})
         if isinstance(value, list):
-            called[name] = [known.get(each, each) for each in value]
-        elif value is not None:
+            called[name] = [known.get(each, each) if isinstance(each, str) else each for each in value]
+        elif isinstance(value, str):
             called[name] = known.get(value, value)
     return properties.model_copy(update=called)
 

@@ -146,7 +146,8 @@ def apply(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf, fo
         checked = draft_trees.checked(conn, bench.file, site.zone)
         if checked.file is None:
             transaction.rollback()
-            return _review(request, conn, site, bench, changed=True, status=409)
+            with site.engine.connect() as again:
+                return _review(request, again, site, bench, changed=True, status=409)
         campaign_changes.hold(conn, checked.file.campaign, now=now)
         bench = bench_at(conn, who, address)
         stale = bench.found is not None and bench.draft.base_version != bench.found.version

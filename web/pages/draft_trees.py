@@ -206,7 +206,8 @@ def words_of(step: Mapping[str, Any], names: Mapping[RefersTo, Mapping[str, str]
         return str(step[kind.value])
     try:
         given = found.properties.model_validate({**found.properties.meant_before, **(step.get("with") or {})})
-    except (ValidationError, TypeError, ValueError):
+    # Of another package, too, whose code may raise anything.
+    except (Exception, SystemExit):
         return step_words.type_name(kind.value, found.name)
     return step_words.in_words(found, step_words.named(found, given, names))
 

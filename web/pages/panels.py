@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from parcours.services.draft_check import DraftProblem
 from parcours.web.i18n import labels, plain_words, step_words
 from parcours.web.i18n.language import _, marked
 from parcours.web.pages import rule_form
+from parcours.web.pages.property_schemas import PropertySchema, scalar_text, schemas_of
 from parcours.web.pages.rule_form import RuleView
 from parcours.web.security.access import FormBody
 
@@ -85,7 +87,12 @@ class PanelWidget:
     @property
     def id(self) -> str:
         """The id and name of the control."""
-        return f"with-{self.name}"
+        return field_id(self.name)
+
+
+def field_id(name: str) -> str:
+    """Return the id and name of the control of a property; of letters that an id cannot have, their numbers."""
+    return "with-" + re.sub(r"[^A-Za-z0-9_-]", lambda found: f".{ord(found[0]):x}.", name)
 
 
 Known = Mapping[RefersTo, Sequence[PanelChoice]]
@@ -102,14 +109,14 @@ def widgets(
 
     The field of a value follows the operator, and what is in the contact's field: `kinds` has that by its name.
     """
-    schema = found.properties.model_json_schema(by_alias=False)
+    schemas = schemas_of(found)
     wrong = [each for each in problems if each.field == "with" or each.field.startswith("with.")]
     made = []
-    for name, each in schema.get("properties", {}).items():
+    for name, schema in schemas.items():
         value = next((given[spelled] for spelled in found.spellings(name) if spelled in given), None)
-        errors = tuple(p.sentence for p in wrong if p.field.split(".")[1:2] == [name])
-        widget = _widget(found, name, each, value, known, errors, name in schema.get("required", ()))
-        if widget.kind == "one" and "operator" in schema["properties"]:
+        errors = tuple(p.sentence for p in wrong if p.field == f"with.{name}" or p.field.startswith(f"with.{name}."))
+        widget = _widget(found, name, schema, value, known, errors)
+        if widget.kind == "one" and "operator" in schemas:
             widget = _for_value(found, widget, value, given, kinds or {})
         if widget.kind != "hidden":
             made.append(widget)
@@ -141,82 +148,107 @@ def _for_value(
 def _widget(
     found: StepType,
     name: str,
-    schema: Mapping[str, Any],
+    schema: PropertySchema,
     value: Any,
     known: Known,
     errors: tuple[str, ...],
-    required: bool,
 ) -> PanelWidget:
-    described = " ".join(str(schema.get("description", "")).split())
-    inner, empty = _without_null(schema)
-    kind = _kind_of(found, name, inner)
-    default = schema.get("default")
-    shown = default if value is None and kind in ("choice", "check", "number") else value
+    kind = _kind_of(found, name, schema, value)
+    shown = _shown(kind, schema, value)
     choices: Sequence[PanelChoice] = ()
     if kind in ("pick", "picks"):
         choices = known.get(found.refers_to[name], ())
     elif kind == "choice" and name == "operator":
-        among = inner.get("enum") or operators.OPERATORS
+        among = schema.choices or operators.OPERATORS
         choices = [PanelChoice(each, _(text)) for each, text in step_words.OPERATORS.items() if each in among]
-        shown = None if shown is None else operators.named(shown)
+        shown = operators.named(shown) if isinstance(shown, str) else shown
+    elif kind == "choice" and schema.type == "boolean" and not schema.choices:
+        choices = [PanelChoice(key, _(label)) for key, label in rule_form.BOOLEANS]
     elif kind == "choice":
-        choices = [PanelChoice(str(each), step_words.value_name(str(each))) for each in inner["enum"]]
+        choices = [PanelChoice(scalar_text(each), step_words.value_name(scalar_text(each))) for each in schema.choices]
     elif kind == "pick-field":
         choices = [PanelChoice(each, each) for each in sorted(ATTRIBUTES)]
-    if kind == "choice" and shown is not None and str(shown) not in {each.value for each in choices}:
+    text = text_of(kind, shown)
+    if kind == "choice" and shown is not None and text not in {each.value for each in choices}:
         # As it is written, right or wrong.
-        choices = [*choices, PanelChoice(str(shown), str(shown))]
-    if kind == "choice" and (empty or (required and shown is None)):
+        choices = [*choices, PanelChoice(text, text)]
+    if kind == "choice" and (schema.empty or shown is None):
         choices = [PanelChoice("", _("Please choose")), *choices]
     return PanelWidget(
         name,
         step_words.property_name(found.kind.value, found.name, name),
         "pick" if kind == "pick-field" else kind,
-        text_of(kind, shown),
+        text,
         _several(shown) if kind == "picks" else (),
         choices,
-        plain_words.help_of(described),
-        required,
-        inner.get("minimum", inner.get("ge")),
-        inner.get("maximum", inner.get("le")),
+        plain_words.help_of(schema.description),
+        schema.required,
+        schema.least,
+        schema.most,
         errors,
         open=found.refers_to.get(name) in _OPEN,
-        liquid=name in LONG or (kind in ("text", "area", "lines", "yaml", "one") and _MENTIONS_LIQUID in described),
+        liquid=name in LONG
+        or (kind in ("text", "area", "lines", "yaml", "one") and _MENTIONS_LIQUID in schema.description),
     )
 
 
 def is_several(found: StepType, name: str) -> bool:
     """Return whether a property names several things."""
-    schema = found.properties.model_json_schema(by_alias=False).get("properties", {}).get(name, {})
-    return _kind_of(found, name, _without_null(schema)[0]) == "picks"
+    schema = schemas_of(found).get(name)
+    return schema is not None and _kind_of(found, name, schema) == "picks"
 
 
-def _without_null(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
-    choices = schema.get("anyOf")
-    if not isinstance(choices, list):
-        return schema, False
-    left = [each for each in choices if each != {"type": "null"}]
-    return (left[0] if len(left) == 1 else {}), len(left) < len(choices)
+def _shown(kind: str, schema: PropertySchema, value: Any) -> Any:
+    """Return what a field shows: a value, or what holds without one."""
+    return schema.default if value is None and kind in ("choice", "check", "number") else value
 
 
-def _kind_of(found: StepType, name: str, schema: Mapping[str, Any]) -> str:
-    kind = schema.get("type")
+def _kind_of(found: StepType, name: str, schema: PropertySchema, value: Any = None) -> str:
+    """Return the kind of a property's field; YAML where the one of its type could not show the value."""
+    kind = _kind_of_type(found, name, schema)
+    shown = _shown(kind, schema, value)
+    if shown is None or _can_show(kind, shown):
+        # A line has no place for a second one.
+        return "area" if kind == "text" and "\n" in str(shown) else kind
+    return "yaml"
+
+
+def _kind_of_type(found: StepType, name: str, schema: PropertySchema) -> str:
+    kind = schema.type
     if name == "rule" and found.rule_of is not None:
         return "rule"
     if name in found.refers_to and kind in ("string", "array"):
         return "pick" if kind == "string" else "picks"
-    if "enum" in schema or (name == "operator" and kind == "string"):
+    if schema.choices or (name == "operator" and kind == "string" and step_words.is_known(found)):
         return "choice"
-    items = schema.get("items")  # A schema may be a bare true or false.
-    if kind == "array" and isinstance(items, Mapping) and items.get("type") == "string":
+    if kind == "array" and schema.items == "string":
         return "lines"
     if kind == "string":
         return "area" if name in LONG else "pick-field" if name == "field" else "text"
     if kind == "boolean":
-        return "check"
+        return "choice" if schema.empty else "check"
     if kind in ("integer", "number"):
         return "number"
     return "one" if name == "value" else "yaml"
+
+
+def _can_show(kind: str, value: Any) -> bool:
+    """Return whether a field of a kind shows a value as what it is."""
+    match kind:
+        case "check":
+            return isinstance(value, bool)
+        case "number":
+            return isinstance(value, str | int | float) and not isinstance(value, bool)
+        case "lines":
+            several = isinstance(value, list) and all(isinstance(each, str) for each in value)
+            return isinstance(value, str) or (several and _lines("\n".join(value)) == value)
+        case "picks":
+            return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
+        case "text" | "area" | "pick" | "pick-field" | "choice":
+            return isinstance(value, str | int | float)
+        case "one":
+            return "\n" not in text_of(kind, value)
+    return True
 
 
 def text_of(kind: str, value: Any) -> str:
@@ -229,7 +261,7 @@ def text_of(kind: str, value: Any) -> str:
         return "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     if kind == "check":
         return "1" if value is True else ""
-    return str(value)
+    return scalar_text(value)
 
 
 def _yaml(value: Any, *, one: bool) -> str:
@@ -237,7 +269,7 @@ def _yaml(value: Any, *, one: bool) -> str:
     if not one:
         return text
     flow = isinstance(value, list | tuple) and all(isinstance(each, str | int | float) for each in value)
-    return f"[{', '.join(_yaml(each, one=True) for each in value)}]" if flow else " ".join(text.split("\n"))
+    return f"[{', '.join(_yaml(each, one=True) for each in value)}]" if flow else text
 
 
 def _several(value: Any) -> tuple[str, ...]:
@@ -247,20 +279,49 @@ def _several(value: Any) -> tuple[str, ...]:
 
 
 def properties_of(found: StepType, given: Mapping[str, Any], form: FormBody) -> dict[str, Any]:
-    """Return a step's properties as somebody wrote them, right or wrong; what the form does not show stays."""
+    """Return a step's properties as somebody wrote them, right or wrong; what the form does not show stays.
+
+    So does what nobody changed, as it is written: a field may show less of it than there is.
+    """
     made = dict(given)
-    schema = found.properties.model_json_schema(by_alias=False)
-    for name, each in schema.get("properties", {}).items():
-        inner, _empty = _without_null(each)
-        kind = _kind_of(found, name, inner)
-        before = [made.pop(spelled) for spelled in found.spellings(name) if spelled in made]
+    known: dict[str, Any] = {}
+    for name, schema in schemas_of(found).items():
+        spelled = {each: made.pop(each) for each in found.spellings(name) if each in made}
+        before = next(iter(spelled.values()), None)
+        kind, own = _kind_of(found, name, schema, before), field_id(name)
         if kind == "rule":
-            value = rule_form.written(form, f"with-{name}", before[0] if before else None)
+            value = rule_form.written(form, own, before)
+        elif _is_untouched(kind, own, schema, before, form):
+            known |= spelled
+            continue
         else:
-            value = _value(kind, f"with-{name}", inner, form)
-        if value is not None and value != each.get("default"):
-            made[name] = value
-    return made
+            value = _value(kind, own, schema, form)
+        if value is not None and not (schema.has_default and _is_same(value, schema.default)):
+            known[name] = value
+    return made | known
+
+
+def _is_untouched(kind: str, own: str, schema: PropertySchema, before: Any, form: FormBody) -> bool:
+    """Return whether a field says what it was drawn with."""
+    shown = _shown(kind, schema, before)
+    if kind == "check":
+        # Of one that has to be answered, empty is an answer.
+        return shown is not None and (own in form) is shown
+    if kind == "picks":
+        return _picked(own, form) == list(_several(shown))
+    texts = {text_of(kind, shown)}
+    if kind == "one" and isinstance(shown, list):
+        texts.add(", ".join(text_of(kind, each) for each in shown))
+    return _as_sent(form.text(own)) in map(_as_sent, texts)
+
+
+def _as_sent(text: str) -> str:
+    """Return a text as all browsers send it, which have their own ends of lines."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    return bool(value == other) and isinstance(value, bool) is isinstance(other, bool)
 
 
 def shape(found: StepType, given: Mapping[str, Any], kinds: Mapping[str, str] | None = None) -> object:
@@ -271,19 +332,21 @@ def shape(found: StepType, given: Mapping[str, Any], kinds: Mapping[str, str] | 
     ]
 
 
-def _value(kind: str, name: str, schema: Mapping[str, Any], form: FormBody) -> Any:
+def _value(kind: str, name: str, schema: PropertySchema, form: FormBody) -> Any:
     if kind == "check":
         return name in form
     if kind == "picks":
-        picked = [*form.all(name), *_lines(form.text(f"{name}-more"))]
-        return list(dict.fromkeys(each for each in picked if each)) or None
-    text = form.text(name).replace("\r\n", "\n")
+        return _picked(name, form) or None
+    text = _as_sent(form.text(name))
     if kind == "lines":
         return _lines(text) or None
     if not text.strip():
         return None
     if kind == "number":
-        return _number(text.strip(), whole=schema.get("type") == "integer")
+        return _number(text.strip(), whole=schema.type == "integer")
+    if kind == "choice":
+        values = schema.choices or ((True, False) if schema.type == "boolean" else ())
+        return next((each for each in values if scalar_text(each) == text), text)
     operator = form.text(f"{name.removesuffix('value')}operator") if name == "with-value" else ""
     if kind == "one" and operator in rule_form.WITH_LIST and not text.lstrip().startswith("["):
         return [value_of(each.strip()) for each in text.split(",") if each.strip()]
@@ -292,16 +355,22 @@ def _value(kind: str, name: str, schema: Mapping[str, Any], form: FormBody) -> A
     return text if kind == "area" else text.strip()
 
 
+def _picked(name: str, form: FormBody) -> list[str]:
+    picked = [*form.all(name), *_lines(form.text(f"{name}-more"))]
+    return list(dict.fromkeys(each for each in picked if each))
+
+
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _number(text: str, *, whole: bool) -> Any:
     try:
-        return int(text) if whole or re.fullmatch(r"[+-]?\d+", text) else float(text.replace(",", "."))
+        found = int(text) if whole or re.fullmatch(r"[+-]?\d+", text) else float(text.replace(",", "."))
     except ValueError:
         # As it is written: what is wrong with it is said beside it.
         return text
+    return found if math.isfinite(found) else text
 
 
 # Timing.

@@ -76,17 +76,14 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     `_`, `_n`, `number`, `percent`, `day`, `instant` and `asset` are there in all templates and macros.
     """
     flashes = _flashes(request)
-    answer = HTMLResponse(
-        environment()
-        .get_template(template)
-        .render(
-            request=request,
-            visitor=getattr(request.state, "visitor", None),
-            csrf=access.csrf_token(request),
-            flashes=flashes,
-            **values,
-        ),
-        status_code=status,
+    answer = _page(
+        template,
+        status,
+        request=request,
+        visitor=getattr(request.state, "visitor", None),
+        csrf=access.csrf_token(request),
+        flashes=flashes,
+        **values,
     )
     if access.BROWSER_COOKIE not in request.cookies:
         access.set_cookie(request, answer, access.BROWSER_COOKIE, access.browser(request))
@@ -97,9 +94,16 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
 
 def render_error(status: int, text: str) -> HTMLResponse:
     """Return the page of an error. Nothing but the template is needed for it, so it cannot fail in turn."""
-    return HTMLResponse(
-        environment().get_template("error.html").render(status=status, sentence=text), status_code=status
-    )
+    return _page("error.html", status, status=status, sentence=text)
+
+
+def _page(template: str, code: int, **values: Any) -> HTMLResponse:
+    return HTMLResponse(_whole(environment().get_template(template).render(**values)), status_code=code)
+
+
+def _whole(text: str) -> str:
+    """Return a text without halves of characters, which a form or another package may have brought."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def redirect(request: Request, url: str, *, flash: str | None = None, kind: str = "done") -> Response:
@@ -108,7 +112,7 @@ def redirect(request: Request, url: str, *, flash: str | None = None, kind: str 
     if request.headers.get("hx-request"):
         answer = Response(status_code=204, headers={"HX-Redirect": url})
     if flash:
-        said = site_of(request).tokens.sign("flash", [kind, flash[:_MOST_FLASH]])
+        said = site_of(request).tokens.sign("flash", [kind, _whole(flash[:_MOST_FLASH])])
         access.set_cookie(request, answer, FLASH_COOKIE, said, seconds=60)
     return answer
 

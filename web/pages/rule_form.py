@@ -30,6 +30,7 @@ from parcours.services.rule_count import RuleCount
 from parcours.web.i18n import plain_words
 from parcours.web.i18n.language import DEFAULT, _, _n, marked, number, reader
 from parcours.web.i18n.sentences import told
+from parcours.web.pages.property_schemas import PropertySchema, scalar_text, schemas_of
 from parcours.web.security.access import FormBody
 
 # Parts of one rule, as many as the form can bring.
@@ -326,7 +327,7 @@ def _plain(rule: Edited) -> Edited:
     schemas = _schemas(rule.type)
     given = {name: operators.named(value) if name == "operator" and isinstance(value, str) else value
              for name, value in rule.given.items()}  # fmt: skip
-    defaults = {name: schemas.get(name, {}).get("default") for name in given}
+    defaults = {name: schemas[name].default if name in schemas else None for name in given}
     return replace(rule, given={name: value for name, value in given.items() if value != defaults[name]})
 
 
@@ -390,7 +391,7 @@ def _known_type(name: str) -> str:
     return name[:200] or "contact.field"
 
 
-def _value(form: FormBody, key: str, name: str, schema: Mapping[str, Any], operator: str) -> tuple[Any, str]:
+def _value(form: FormBody, key: str, name: str, schema: PropertySchema, operator: str) -> tuple[Any, str]:
     """Return what a widget says, None for nothing, and why it cannot be read."""
     text = form.text(key).strip()
     was = form.text(f"{key}.was")
@@ -417,39 +418,37 @@ def _value(form: FormBody, key: str, name: str, schema: Mapping[str, Any], opera
         if digits.lstrip("-").isascii() and digits.lstrip("-").isdigit() and len(digits) < 19:
             return int(digits), ""
         return text, _("Enter a whole number.")
+    if kind == "enum":
+        return next((each for each in schema.choices if scalar_text(each) == text), text), ""
     if kind == "yaml":
         found_data = value_of(text)
-        return found_data, "" if isinstance(found_data, dict | list) else _("Enter a mapping or a list in YAML.")
+        wrong = schema.type in ("array", "object") and not isinstance(found_data, dict | list)
+        return found_data, _("Enter a mapping or a list in YAML.") if wrong else ""
     return text, ""
 
 
-def _schemas(type_: str) -> dict[str, Mapping[str, Any]]:
-    """Return the JSON Schema of each property of a condition type, without null; nothing of an unknown type."""
+def _schemas(type_: str) -> Mapping[str, PropertySchema]:
+    """Return the JSON Schema of each property of a condition type; nothing of one that is unknown or does not say."""
     try:
-        schema = step_type(Kind.CONDITION, type_).properties.model_json_schema()
+        return schemas_of(step_type(Kind.CONDITION, type_))
     except CampaignError:
         return {}
-    found = {}
-    for name, own in schema.get("properties", {}).items():
-        kinds = [each for each in own.get("anyOf", []) if each.get("type") != "null"]
-        found[name] = {**own, **kinds[0]} if len(kinds) == 1 else own
-    return found
 
 
-def _kind(name: str, schema: Mapping[str, Any], operator: str, *, refers: bool) -> str:
-    if name == "operator" and "enum" not in schema:
+def _kind(name: str, schema: PropertySchema, operator: str, *, refers: bool) -> str:
+    if name == "operator" and not schema.choices:
         return "operator"
-    if "enum" in schema:
+    if schema.choices:
         return "enum"
-    if name == "value" and "type" not in schema:
+    if name == "value" and not schema.type:
         if operator in WITHOUT_VALUE:
             return "hidden"
         return "list" if operator in WITH_LIST else "interval" if operator in WITH_INTERVAL else "text"
-    match schema.get("type"):
-        case "array" if schema.get("items", {}).get("type") == "string":
+    match schema.type:
+        case "array" if schema.items == "string":
             return "keys" if refers else "list"
         case "integer" | "number":
-            return "integer" if schema["type"] == "integer" else "text"
+            return "integer" if schema.type == "integer" else "text"
         case "string":
             if refers:
                 return "key"
@@ -583,7 +582,7 @@ def _widget(
     condition: EditedCondition,
     type_: StepType | None,
     name: str,
-    schema: Mapping[str, Any],
+    schema: PropertySchema,
     choices: RuleChoices,
     errors: Sequence[str],
 ) -> Widget:
@@ -594,7 +593,7 @@ def _widget(
     operator = str(condition.given.get("operator", "="))
     kind = _kind(name, schema, operator, refers=known is not None)
     value = condition.given.get(name)
-    if kind in ("text", "list", "interval") and name == "value" and "type" not in schema:
+    if kind in ("text", "list", "interval") and name == "value" and not schema.type:
         asked = str(condition.given.get("field", "")) if condition.type == "contact.field" else ""
         kind = value_kind(operators.named(operator), choices.kinds.get(asked, ""), value)
     chosen = tuple(map(str, value)) if isinstance(value, list | tuple) else () if value is None else (str(value),)
@@ -607,7 +606,8 @@ def _widget(
         options = [*options, *((each, each) for each in chosen if each not in OPERATORS)]
     elif kind == "enum":
         options = [
-            (str(each), _(OPERATOR_LABELS[each]) if each in OPERATOR_LABELS else str(each)) for each in schema["enum"]
+            (text, _(OPERATOR_LABELS[text]) if text in OPERATOR_LABELS else text)
+            for text in map(scalar_text, schema.choices)
         ]
     elif kind in ("keys", "key"):
         missing = [(each, each) for each in chosen if each not in dict(known or ())]
@@ -620,8 +620,8 @@ def _widget(
     if kind in ("operator", "enum"):
         # As it is written, right or wrong.
         options = [*options, *((each, each) for each in chosen if each not in dict(options))]
-    if kind == "enum" and value is None and "default" in schema:
-        chosen = (str(schema["default"]),) if schema["default"] is not None else ()
+    if kind == "enum" and value is None and schema.default is not None:
+        chosen = (scalar_text(schema.default),)
     said = "yaml" if kind == "yaml" else "list" if kind == "list" else ""
     return Widget(
         name,
@@ -631,11 +631,11 @@ def _widget(
         was="" if isinstance(value, str | None) or kind in ("list", "keys", "yaml") else json.dumps(value, default=str),
         chosen=chosen,
         choices=options,
-        help=_help(str(schema.get("description", ""))) if kind in ("yaml", "text", "list") and name != "value" else "",
-        least=schema.get("minimum"),
-        most=schema.get("maximum"),
+        help=_help(schema.description) if kind in ("yaml", "text", "list") and name != "value" else "",
+        least=schema.least,
+        most=schema.most,
         errors=tuple(errors),
-        optional="default" in schema,
+        optional=schema.has_default,
     )
 
 
@@ -654,7 +654,7 @@ def _as_text(value: Any) -> str:
 
 
 def _yaml_of(value: Any) -> str:
-    return "" if value is None else write(value) if isinstance(value, dict | list) else str(value)
+    return "" if value is None else write(value) if isinstance(value, dict | list) else scalar_text(value)
 
 
 def _types() -> list[StepType]:
