@@ -22,7 +22,8 @@ class NotFoundError(CampaignError):
 
     def __init__(self, what: str, key: str, hint: str = "") -> None:
         hint = hint or _HINTS.get(what, "")
-        super().__init__(f"there is no {what} {key!r}{'; ' + hint if hint else ''}")
+        self.what_is_missing = f"there is no {what} {key!r}"
+        super().__init__(f"{self.what_is_missing}{'; ' + hint if hint else ''}")
         self.what = what
         self.key = key
 

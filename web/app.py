@@ -277,7 +277,8 @@ def _add_problems(app: FastAPI) -> None:
 
     @handles(NotFoundError)
     def not_there(request: Request, error: NotFoundError) -> Response:
-        return _answer(request, 404, str(error))
+        # What a command says to do is no help on a page.
+        return _answer(request, 404, error.what_is_missing if _wants_page(request) else str(error))
 
     @handles(CampaignError)
     def cannot(request: Request, error: CampaignError) -> Response:

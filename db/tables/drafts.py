@@ -34,7 +34,10 @@ class StoredDraft(NamedTuple):
 
 
 class DraftLine(NamedTuple):
-    """A draft as it is listed; `campaign` and `version` are of the campaign that it changes, as that is now."""
+    """A draft as it is listed; `campaign` and `version` are of the campaign that it changes, as that is now.
+
+    They are None for a new campaign, and for one that was deleted.
+    """
 
     id: int
     name: str

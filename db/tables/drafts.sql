@@ -40,7 +40,7 @@ SELECT draft.id, coalesce(nullif(snapshot.file ->> 'name', ''), campaign.name, s
        campaign.key AS campaign, draft.base_version, campaign.version,
        regexp_count(snapshot.file::text, '"step": "') AS steps, draft.changed_at, draft.owner
 FROM draft JOIN draft_snapshot AS snapshot ON snapshot.draft_id = draft.id AND snapshot.n = draft.pointer
-LEFT JOIN campaign ON campaign.id = draft.campaign_id
+LEFT JOIN campaign ON campaign.id = draft.campaign_id AND campaign.deleted_at IS NULL
 WHERE draft.owner = :owner
 ORDER BY draft.changed_at DESC, draft.id DESC
 LIMIT :most;

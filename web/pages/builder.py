@@ -56,7 +56,7 @@ _ID = re.compile(r"[a-z][\w-]{0,100}")
 def show(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf) -> Response:
     with site.engine.connect() as conn:
         bench = bench_at(conn, who, address)
-        if address.key is None and bench.found is not None:
+        if (address.key is None) is not (bench.found is None):
             return redirect(request, bench.base)
         return _page(request, conn, site, bench)
 

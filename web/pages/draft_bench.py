@@ -44,6 +44,11 @@ class Bench:
         return self.draft.file
 
     @property
+    def is_left(self) -> bool:
+        """Whether the campaign that it changes was deleted."""
+        return self.draft.campaign_id is not None and self.found is None
+
+    @property
     def name(self) -> str:
         return str(self.file.get("name") or self.file.get("campaign") or _("New campaign"))
 
@@ -83,11 +88,17 @@ def bench_at(conn: Connection, visitor: Visitor, address: DraftAddress) -> Bench
 
 
 def bench_of(conn: Connection, visitor: Visitor, *, key: str | None, draft_id: int | None) -> Bench:
-    """Return the bench of a campaign's key or of a draft. Without a draft yet, it shows the campaign as it is."""
+    """Return the bench of a campaign's key or of a draft. Without a draft yet, it shows the campaign as it is.
+
+    The draft of a campaign that was deleted stays: it is worked on as one of a new campaign.
+    """
     if key is not None:
-        found = campaigns.find(conn, key)
-        known = drafts.of_campaign(conn, found.id, visitor.who)
+        found = campaigns.stored(conn, key)
+        known = None if found is None else drafts.of_campaign(conn, found.id, visitor.who)
         draft = None if known is None else drafts.read(conn, known, visitor.who)
+        if draft is not None and found is not None and found.deleted:
+            return Bench(f"/drafts/{draft.id}", draft, None, visitor.who)
+        found = campaigns.find(conn, key)
         if draft is None:
             now, file = database_now(conn), service.data_of(conn, found)
             draft = StoredDraft(0, found.id, visitor.who, found.version, 1, 1, now, file, False, False)
@@ -95,10 +106,8 @@ def bench_of(conn: Connection, visitor: Visitor, *, key: str | None, draft_id: i
     draft = None if draft_id is None or not 0 < draft_id < 2**63 else drafts.read(conn, draft_id, visitor.who)
     if draft is None:
         raise NotFoundError("draft", str(draft_id))
-    if draft.campaign_id is not None:
-        row = campaigns.listing(conn, [draft.campaign_id])
-        if not row:
-            raise NotFoundError("draft", str(draft_id))
+    row = [] if draft.campaign_id is None else campaigns.listing(conn, [draft.campaign_id])
+    if row:
         return bench_of(conn, visitor, key=row[0].key, draft_id=None)
     return Bench(f"/drafts/{draft.id}", draft, None, visitor.who)
 

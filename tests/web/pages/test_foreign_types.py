@@ -67,7 +67,7 @@ def with_schema(schemas: Mapping[str, Any], whole: Any = None) -> type[Propertie
     """Return properties that take anything, and whose schema says something else."""
     said = {"properties": dict(schemas), "additionalProperties": False} if whole is None else whole
 
-    def schema(cls: Any, **_given: Any) -> Any:
+    def schema(cls: Any, /, **_given: Any) -> Any:
         return copy.deepcopy(said)
 
     names = {name: Any for name in schemas if name.isidentifier()}
