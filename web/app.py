@@ -40,7 +40,7 @@ from parcours.web.i18n.language import _ as said
 from parcours.web.i18n.language import marked
 from parcours.web.inbound import add_inbound
 from parcours.web.inbox import Inbox, Offered, Taken
-from parcours.web.pages.middleware import PagesMiddleware
+from parcours.web.pages.middleware import PagesMiddleware, wants_page
 from parcours.web.pages.rendering import redirect, render_error
 from parcours.web.pages.routes import ROUTERS
 from parcours.web.pages.sign_in import ask_again, held_form
@@ -198,17 +198,9 @@ def _add_health(app: FastAPI, health: Health, engine: Engine, *, open_to_all: bo
         return Response(metrics.exposition(None), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
-# Who comes to these is a program, whatever it says that it accepts.
-NO_PAGES = ("/api/", "/events", "/health/", "/metrics", "/t/", "/static/")
-
-
-def _wants_page(request: Request) -> bool:
-    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(NO_PAGES)
-
-
 def _answer(request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error as a page or a problem, as the client understands it."""
-    if _wants_page(request) and not request.headers.get("hx-request"):
+    if wants_page(request) and not request.headers.get("hx-request"):
         page = render_error(status, sentence)
         page.headers.update(headers or {})
         return page
@@ -246,13 +238,13 @@ def _add_problems(app: FastAPI) -> None:
     @handles(HTTPException)
     def not_served(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
-        sentence = said(PAGE_SENTENCES.get(error.status_code, "")) if _wants_page(request) else ""
+        sentence = said(PAGE_SENTENCES.get(error.status_code, "")) if wants_page(request) else ""
         if error.status_code == 404 and not sentence:
             sentence = f"nothing is served at {request.scope['path'][:200]}; check the address, or see /api/docs"
         if error.status_code == 405:
             methods = _methods_of(app, request)
             headers["Allow"] = ", ".join(methods)
-            if _wants_page(request):
+            if wants_page(request):
                 used = {"method": request.method[:20], "methods": headers["Allow"]}
                 sentence = said(
                     "This address does not support {method}, only {methods}. Go back and try again.", **used
@@ -278,7 +270,7 @@ def _add_problems(app: FastAPI) -> None:
     @handles(NotFoundError)
     def not_there(request: Request, error: NotFoundError) -> Response:
         # What a command says to do is no help on a page.
-        return _answer(request, 404, error.what_is_missing if _wants_page(request) else str(error))
+        return _answer(request, 404, error.what_is_missing if wants_page(request) else str(error))
 
     @handles(CampaignError)
     def cannot(request: Request, error: CampaignError) -> Response:

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 
-from parcours.web.i18n.language import Reader, chosen, speaking
+from parcours.web.i18n.language import Reader, chosen, marked, speaking
+from parcours.web.pages.rendering import render_error
 from parcours.web.problems import problem
 
 if TYPE_CHECKING:
@@ -33,6 +34,16 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+
+_NUL = marked("The address contains a character that no address of ours has (NUL). Check the link.")
+# Who comes to these is a program, whatever it says that it accepts.
+NO_PAGES = ("/api/", "/events", "/health/", "/metrics", "/t/", "/static/")
+
+
+def wants_page(request: Request) -> bool:
+    """Return whether a request is that of a browser, and not of a program."""
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(NO_PAGES)
 
 
 class PagesMiddleware:
@@ -60,6 +71,8 @@ class PagesMiddleware:
         with speaking(Reader(language, self._zone)):
             # No key, name or search holds one, and PostgreSQL cannot store it.
             if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-                await problem(400, "the address holds a NUL character")(scope, receive, with_headers)
+                page = wants_page(request) and not request.headers.get("hx-request")
+                answer = render_error(400, _NUL) if page else problem(400, "the address holds a NUL character")
+                await answer(scope, receive, with_headers)
             else:
                 await self._app(scope, receive, with_headers)
