@@ -77,6 +77,7 @@ def understand(names: Sequence[str], options: Options) -> tuple[list[FileColumn]
         if meaning not in taken:
             _recognise(columns, meaning)
     notes: list[str] = []
+    numbers: dict[str, int] = {}
     used = {column.target for column in columns if column.given or column.role == "own" or column.target != column.name}
     for place, column in enumerate(columns, 1):
         if column.given or column.role != "field" or column.target in FIELD_NAMES:
@@ -94,7 +95,7 @@ def understand(names: Sequence[str], options: Options) -> tuple[list[FileColumn]
             )
         else:
             column.is_status = folded(column.name) in STATUSES
-            _name_field(column, place, used, notes)
+            _name_field(column, place, used, numbers, notes)
     return columns, notes
 
 
@@ -171,15 +172,18 @@ def _is_kept(name: str) -> bool:
     return name in _KEPT or name.startswith("company.")
 
 
-def _name_field(column: FileColumn, place: int, used: set[str], notes: list[str]) -> None:
-    """Give a field a name that no column before has, and that no attribute hides."""
+def _name_field(column: FileColumn, place: int, used: set[str], numbers: dict[str, int], notes: list[str]) -> None:
+    """Give a field a name that no column before has, and that no attribute hides.
+
+    `numbers` has the number that is tried next, by name: a file may have thousands of columns of one name.
+    """
     name = column.name[: gate.MAX_NAME]
-    number = 2
+    number = numbers.get(name, 2)
     # "Phone" beside a column that became the field phone is one more of them.
     known = {*OWN, *(each for each in FIELD_NAMES if each in used)}
     while column.target in used or any(folded(column.target) == folded(each) for each in known):
         column.target = f"{name} {number}"
-        number += 1
+        number = numbers[name] = number + 1
     if column.target != column.name:
         notes.append(
             f"Column {place} has the same name {column.name!r} as an earlier column; it becomes the field "

@@ -235,11 +235,10 @@ def _find_shapes(file: ContactFile, sample: list[FileRow]) -> None:
                 if any(seen[place].day_first or seen[place].month_first for place in open_):
                     break
     delimiter = getattr(file.table, "delimiter", ",")
+    every = list(seen.values())
     for place in places:
         column = columns[place]
-        column.shape, told = shape_of(
-            column.name, seen[place], list(seen.values()), options, comma_likely=delimiter == ";"
-        )
+        column.shape, told = shape_of(column.name, seen[place], every, options, comma_likely=delimiter == ";")
         if told is not None:
             file._notes.append(told)
     _tell_of_nameless(file, sample)

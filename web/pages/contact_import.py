@@ -64,6 +64,11 @@ ATTRIBUTES = {
     "tags": marked("Tags"),
     "company": marked("Company"),
 }
+# Columns to choose for, columns of the first rows, and notes that a page shows: a file may have thousands, and a form
+# cannot bring as many. What is not shown is a field.
+MOST_COLUMNS = 500
+MOST_HEADS = 50
+MOST_NOTES = 50
 # What stands in for the options of the command in sentences that both say.
 _OPTIONS = {
     "--map": marked("the column assignment"),
@@ -274,6 +279,8 @@ def _preview(
     with site.engine.connect() as conn:
         known = segments.listed(conn, most=0)
     heads = list(dict.fromkeys(name for row in look.first for name in row))
+    # Those that mean something first; in their order where all are shown.
+    several = look.columns if len(look.columns) <= MOST_COLUMNS else sorted(look.columns, key=_is_plain)[:MOST_COLUMNS]
     return render(
         request,
         "contacts/import_preview.html",
@@ -282,7 +289,9 @@ def _preview(
         new_segment=new_segment,
         wrong_name=[wrong_name] if wrong_name else [],
         look=look,
-        heads=heads,
+        columns=several,
+        hidden=len(look.columns) - len(several),
+        heads=heads[:MOST_HEADS],
         attributes=ATTRIBUTES,
         error=error,
         nobody=not error and not any(each.target in ("key", "email") and each.role == "own" for each in look.columns),
@@ -290,7 +299,7 @@ def _preview(
         target_of=_target_of,
         meaning_of=lambda column: told(column.words),
         reason_of=_for_pages,
-        notes=[_for_pages(note) for note in look.notes],
+        notes=[_for_pages(note) for note in look.notes[:MOST_NOTES]],
         options=stored.options,
         encodings=ENCODINGS,
         delimiters=DELIMITERS,
@@ -301,6 +310,11 @@ def _preview(
         own=f"{HERE}/{stored.id}",
         here=HERE,
     )
+
+
+def _is_plain(column: FileColumn) -> bool:
+    """Return whether a column becomes a field, as nobody said anything else."""
+    return column.role == "field" and not column.given
 
 
 def _target_of(column: FileColumn) -> str:

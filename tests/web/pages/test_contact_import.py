@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -263,3 +264,16 @@ def test_what_is_noted_of_a_file_is_told_in_french(http: TestClient, world: Worl
     left = [note for note in notes if ENGLISH.search(QUOTED.sub("", note)) or "Column" in note]
     assert left == []
     assert "Windows-1252 (Europe occidentale)" in page.split('name="encoding"')[1].split("</select>")[0]
+
+
+def test_a_file_of_thousands_of_columns_is_looked_at_and_its_form_can_be_sent(http: TestClient, world: World) -> None:
+    names = ["email", *(f"c{n}" for n in range(3_000))]
+    page = uploaded(http, f"{','.join(names)}\nann@example.com{',1' * 3_000}\n".encode())
+    assert "2501 more columns become fields of their own names." in text_of(page.text).replace(",", "")
+    assert len(page.text) < 1_500_000
+    sent = {name: re.findall(rf'name="{name}" value="([^"]*)"', page.text) for name in ("column", "own_field")}
+    assert len(sent["column"]) == 500
+    answer = chosen(http, page.url.path, **sent, target=["auto"] * 500, check="")
+    assert answer.status_code == 200
+    same = uploaded(http, f"email{',phone' * 3_000}\nann@example.com{',1' * 3_000}\n".encode())
+    assert "1 row can be imported." in text_of(same.text)
