@@ -452,8 +452,8 @@ def plan(
     applies it at once.
     """
     now = database_now(conn) if now is None else now
-    warnings = _in_short(_warnings(conn, file))
     named = list(references(file))
+    warnings = _in_short(_warnings(conn, file, named))
     stages = _missing(named, RefersTo.STAGE, stages_table.keys(conn))
     point_groups = _missing(named, RefersTo.POINT_GROUP, {group.key for group in scores.groups(conn)})
     row = campaigns.stored(conn, file.campaign)
@@ -519,7 +519,7 @@ def plan(
         file,
         row.id,
         row.version + 1,
-        unchanged=bool(published) and unreadable is None and _same_version(before, file),
+        unchanged=bool(published) and unreadable is None and not differing and _same_version(before, file),
         publishes=None if wants == was_published else wants,
         returns=row.deleted,
         members=members,
@@ -736,8 +736,7 @@ def _in_short(warnings: Sequence[str]) -> list[str]:
     )
 
 
-def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
-    found = list(references(file))
+def _warnings(conn: Connection, file: CampaignFile, found: Sequence[Reference]) -> list[str]:
     emails = {each.key for each in found if each.what is RefersTo.EMAIL}
     missing = sorted(emails - set(campaigns.named(conn, "emails", emails)))
     warnings = [
@@ -768,5 +767,5 @@ def _warnings(conn: Connection, file: CampaignFile) -> list[str]:
     ]
     warnings += notes(conn, ((f"step {step.step}", texts_in(step.with_)) for step in file.walk()))
     others = {each.key for each in found if each.what is RefersTo.CAMPAIGN}
-    known = {row.key for row in campaigns.listing(conn)}
+    known = {row.key for row in campaigns.listing(conn)} if others else set()
     return warnings + [f"there is no campaign {key!r} yet; no contact can be in it" for key in sorted(others - known)]

@@ -523,7 +523,8 @@ def activity(conn: Connection, campaign_id: int, *, limit: int = 10) -> Sequence
 
 def named(conn: Connection, what: str, keys: Iterable[str]) -> dict[str, Row[Any]]:
     """Return the segments, forms or emails (`what`, in the plural) of these keys, by key."""
-    return {row.key: row for row in conn.execute(sql[f"{what}_by_key"], {"keys": sorted(keys)})}
+    wanted = sorted(keys)
+    return {row.key: row for row in conn.execute(sql[f"{what}_by_key"], {"keys": wanted})} if wanted else {}
 
 
 def make_stages(conn: Connection, keys: Iterable[str]) -> list[str]:

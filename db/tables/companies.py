@@ -54,7 +54,8 @@ def known(conn: Connection, contact_ids: Iterable[int], named: Iterable[str]) ->
 
 def existing(conn: Connection, keys: Iterable[str]) -> set[str]:
     """Return which of these keys are those of companies."""
-    return set(conn.execute(sql["named"], {"keys": sorted(keys)}).scalars())
+    wanted = sorted(keys)
+    return set(conn.execute(sql["named"], {"keys": wanted}).scalars()) if wanted else set()
 
 
 def join(conn: Connection, pairs: Collection[tuple[int, str]]) -> None:

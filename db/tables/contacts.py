@@ -375,8 +375,12 @@ def show(conn: Connection, name: str) -> Shown | None:
 
 def fields_of_nobody(conn: Connection, names: Iterable[str]) -> set[str]:
     """Return which custom fields no contact has, among the newest of them; none where there are no contacts."""
-    parameters = {"names": sorted(set(names)), "looked_at": LOOKED_AT}
-    return set(conn.execute(statements(__file__)["fields_of_nobody"], parameters).scalars())
+    wanted = sorted(set(names))
+    if not wanted:
+        return set()
+    return set(
+        conn.execute(statements(__file__)["fields_of_nobody"], {"names": wanted, "looked_at": LOOKED_AT}).scalars()
+    )
 
 
 def newest(conn: Connection) -> int | None:

@@ -52,4 +52,5 @@ def listed(conn: Connection) -> list[Template]:
 
 def known(conn: Connection, kind: Kind, keys: Iterable[str]) -> set[str]:
     """Return those of some keys that are templates of a kind."""
-    return set(conn.execute(sql["known"], {"kind": kind, "keys": sorted(keys)}).scalars())
+    wanted = sorted(keys)
+    return set(conn.execute(sql["known"], {"kind": kind, "keys": wanted}).scalars()) if wanted else set()

@@ -338,5 +338,7 @@ def _columns_of(returning: Sequence[Returning]) -> dict[str, list[Any]]:
 
 def count_from_before(conn: Connection, befores: Mapping[int, datetime]) -> dict[int, int]:
     """Return how many wait at each step who came there before the instant given; zeros and retries are left out."""
+    if not befores:
+        return {}
     parameters = {"step_ids": list(befores), "befores": list(befores.values())}
     return {row.step_id: row.n for row in conn.execute(sql["count_from_before"], parameters)}

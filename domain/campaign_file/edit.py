@@ -22,6 +22,7 @@ from parcours.domain.steps.types import Kind, StepType
 Data = dict[str, Any]
 
 ROOT = "steps"
+_KINDS = tuple((kind.value, kind) for kind in Kind)
 
 
 class EditError(CampaignError):
@@ -60,11 +61,18 @@ def walk(data: Mapping[str, Any]) -> Iterator[FoundStep]:
 
 
 def _walk(steps: Sequence[Data], parent: str | None, branch: str, above: tuple[Data, ...]) -> Iterator[FoundStep]:
-    for index, step in enumerate(steps):
-        yield FoundStep(step, StepPlace(parent, branch, index), above)
-        for name in BRANCH_NAMES:
+    # What is still to be looked at, the next one last: generators in generators take as long as the tree is deep.
+    left = [FoundStep(step, StepPlace(parent, branch, index), above) for index, step in enumerate(steps)][::-1]
+    while left:
+        found = left.pop()
+        yield found
+        step = found.step
+        for name in reversed(BRANCH_NAMES):
             if step.get(name):
-                yield from _walk(step[name], step["step"], name, (*above, step))
+                inside = (*found.above, step)
+                key = step["step"]
+                below = [FoundStep(each, StepPlace(key, name, index), inside) for index, each in enumerate(step[name])]
+                left += reversed(below)
 
 
 def find(data: Mapping[str, Any], key: str) -> FoundStep:
@@ -82,7 +90,7 @@ def keys(data: Mapping[str, Any]) -> list[str]:
 
 def kind_of(step: Mapping[str, Any]) -> Kind | None:
     """Return the kind of a step, or None where the file does not say one."""
-    return next((kind for kind in Kind if step.get(kind.value) is not None), None)
+    return next((kind for name, kind in _KINDS if step.get(name) is not None), None)
 
 
 def redirects(data: Mapping[str, Any]) -> dict[str, Any]:

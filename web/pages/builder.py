@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from fastapi import Request, Response
@@ -18,6 +19,7 @@ from parcours.db.clock import now as database_now
 from parcours.db.tables import drafts
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.edit import EditError, StepPlace
+from parcours.domain.steps.types import RefersTo
 from parcours.producers.files.campaigns import write
 from parcours.services import campaign_plan, draft_check
 from parcours.services import drafts as service
@@ -40,12 +42,15 @@ from parcours.web.pages.campaign_form import choices_of
 from parcours.web.pages.draft_bench import SAME, AddressOf, Bench, anew_of, bench_at
 from parcours.web.pages.draft_operations import DraftOperation
 from parcours.web.pages.draft_trees import Drawing
+from parcours.web.pages.panels import PanelChoice
 from parcours.web.pages.rendering import redirect, render, sentence
 from parcours.web.security.access import Visitor
 
 router = pages_router()
 
 MOST_FOUND = 50
+# Of what applying does; the review has all.
+MOST_EFFECTS = 8
 # Of a tree without a map.
 MOST_UNMAPPED = 60
 _ID = re.compile(r"[a-z][\w-]{0,100}")
@@ -77,7 +82,7 @@ def _page(
         asked = {name: text for name, text in asked.items() if name not in ("add", "moving")}
     data = bench.file
     checked = draft_trees.checked(conn, data, site.zone)
-    known = draft_panels.known_names(conn, bench)
+    known = draft_panels.known_names(conn)
     steps = set(edit.keys(data))
     moving = asked.get("moving") if asked.get("moving") in steps else None
     chosen = asked.get("step") if asked.get("step") in steps else None
@@ -87,8 +92,17 @@ def _page(
     for each in checked.problems:
         if each.step is not None:
             by_step.setdefault(each.step, []).append(each)
+    drawing = Drawing(site.zone, draft_panels.names_in(known), by_step, moving)
+    nodes = drawing.nodes(data, only=only)
+    shown = [node for root in nodes for node in root.walk()]
+    titles = {node.key: node.title for node in shown}
+    titles = {
+        key: titles[key] if key in titles else draft_trees.title_of(step, drawing.called)
+        for key, step in drawing.steps.items()
+    }
+    steps_known = [PanelChoice(*each) for each in titles.items()]
+    known[RefersTo.STEP] = steps_known[: draft_panels.MOST_CHOICES]
     names = draft_panels.names_in(known)
-    drawing = Drawing(site.zone, names, by_step, moving)
     panel: dict[str, Any] = {"panel": None}
     if refused is not None:
         panel = dict(refused)
@@ -103,13 +117,9 @@ def _page(
     elif chosen is not None:
         panel = draft_panels.of_step(request, conn, site, bench, chosen, known, checked)
     wanted = asked.get("q", "").strip()
-    nodes = drawing.nodes(data, only=only)
     planned = None if checked.file is None else campaign_plan.plan(conn, checked.file, zone=site.zone)
-    shown = [node for root in nodes for node in root.walk()]
-    titles = {node.key: node.title for node in shown}
-    for key in drawing.steps.keys() - titles.keys():
-        titles[key] = draft_trees.title_of(drawing.steps[key], drawing.called)
-    called = titles | draft_review.before(conn, bench, names, titles)
+    called = titles if planned is None else titles | draft_review.before(conn, bench, names, titles, planned)
+    effects = [] if planned is None else list(islice(draft_review.effects(planned, called, names), MOST_EFFECTS + 1))
     values = {
         "bench": bench,
         "edits": edits,
@@ -118,14 +128,15 @@ def _page(
         "nodes": nodes,
         "only": only,
         "trail": [] if only is None else [each["step"] for each in edit.find(data, only).above],
-        "titles": {key: titles[key] for key in drawing.steps},
+        "titles": titles,
         "moving": moving,
         "chosen": chosen,
         "count": len(steps),
         "checked": checked,
         "wanted": wanted,
         "matches": _matches(drawing, data, wanted) if wanted else [],
-        "effects": [] if planned is None else draft_review.effects(planned, bench, called, names),
+        "effects": effects,
+        "most_effects": MOST_EFFECTS,
         "choices": [] if planned is None else list(choices_of(planned, called)),
         "made": service.choices(data),
         "planned": planned,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, quote_plus, urlencode
 
 from fastapi import Depends, Request
 from sqlalchemy import Connection
@@ -54,8 +54,9 @@ class Bench:
 
     def url(self, **asked: object) -> str:
         """Return the address of the builder with something open, and with the branch that is looked at alone."""
-        named = {"only": self.only, **asked}
-        return f"{self.base}?{urlencode({name: value for name, value in named.items() if value is not None})}"
+        named = {"only": self.only, **asked}.items()
+        said = "&".join([f"{name}={quote_plus(str(value))}" for name, value in named if value is not None])
+        return f"{self.base}?{said}"
 
     def new(self, what: str, pick: str, step: str | None = None) -> str:
         """Return the address of the form of a new thing, which comes back with it chosen at `pick`."""

@@ -62,8 +62,8 @@ STEP_NAMES = ("name", "note", "at", "hour", "between", "days", "late", "on_failu
 _OF_A_ROW = re.compile(r"(exit\.\d|sources\.(events|dates)\.\d|goal(\.|$)|entry\.(most|rate)$)")
 
 
-def known_names(conn: Connection, bench: Bench) -> dict[RefersTo, list[PanelChoice]]:
-    """Return what steps may refer to, by its names."""
+def known_names(conn: Connection) -> dict[RefersTo, list[PanelChoice]]:
+    """Return what steps may refer to besides steps, by its names."""
     made: dict[RefersTo, list[PanelChoice]] = {
         RefersTo.SEGMENT: [PanelChoice(each.key, each.name) for each in segments.listed(conn, most=0)],
         RefersTo.FORM: [PanelChoice(each.key, each.name) for each in forms.listed(conn)],
@@ -75,9 +75,6 @@ def known_names(conn: Connection, bench: Bench) -> dict[RefersTo, list[PanelChoi
     by_kind = {"sms": RefersTo.SMS, "push": RefersTo.PUSH, "message": RefersTo.MESSAGE}
     for template in templates.listed(conn):
         made.setdefault(by_kind[template.kind], []).append(PanelChoice(template.key, template.name))
-    steps = {each.step["step"]: each.step for each in edit.walk(bench.file)}
-    called = draft_trees.with_steps(names_in(made), steps)
-    made[RefersTo.STEP] = [PanelChoice(key, draft_trees.title_of(step, called)) for key, step in steps.items()]
     return {what: choices[:MOST_CHOICES] for what, choices in made.items()}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from typing import Any
 from urllib.parse import quote
 
@@ -42,21 +43,23 @@ def review(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf) -
 
 
 def before(
-    conn: Connection, bench: Bench, names: Mapping[RefersTo, Mapping[str, str]], titles: Mapping[str, str]
+    conn: Connection,
+    bench: Bench,
+    names: Mapping[RefersTo, Mapping[str, str]],
+    titles: Mapping[str, str],
+    planned: CampaignPlan,
 ) -> dict[str, str]:
     """Return what steps of the campaign are called that the draft has no more, by key."""
-    if bench.found is None or not bench.draft.id:
+    if bench.found is None or not bench.draft.id or planned.removed.keys() <= titles.keys():
         return {}
     steps = {each.step["step"]: each.step for each in edit.walk(service.data_of(conn, bench.found))}
     called = draft_trees.with_steps(names, steps)
     return {key: draft_trees.title_of(step, called) for key, step in steps.items() if key not in titles}
 
 
-def effects(
-    planned: CampaignPlan, bench: Bench, titles: Mapping[str, str], names: Names = NO_NAMES
-) -> list[dict[str, Any]]:
-    """Return what applying would do, in sentences; where contacts wait at a removed step, with where they may go."""
-    lines: list[dict[str, Any]] = []
+def effects(planned: CampaignPlan, titles: Mapping[str, str], names: Names = NO_NAMES) -> Iterator[dict[str, Any]]:
+    """Yield what applying would do, in sentences; where contacts wait at a removed step, with where they may go."""
+    said = set()
     for key, waiting in planned.removed.items():
         if waiting:
             to = planned.redirected.get(key, "")
@@ -64,19 +67,18 @@ def effects(
                       waiting, key=quoted(titles, key))  # fmt: skip
             if key in planned.becomes:
                 text = removed_step(planned, key, titles)[1]
-            lines.append({"kind": "removed", "text": text, "redirect": key, "to": to})
-    said = {each["text"] for each in lines} | {removed_step(planned, each["redirect"], titles)[1] for each in lines}
+            said |= {text, removed_step(planned, key, titles)[1]}
+            yield {"kind": "removed", "text": text, "redirect": key, "to": to}
     for kind, line in plan_lines(planned, titles=titles, names=names):
         if line not in said:
-            lines.append({"kind": kind, "text": line, "redirect": None, "to": ""})
-    return lines
+            yield {"kind": kind, "text": line, "redirect": None, "to": ""}
 
 
 def _review(
     request: Request, conn: Connection, site: Site, bench: Bench, *, changed: bool = False, status: int = 200
 ) -> Response:
     checked = draft_trees.checked(conn, bench.file, site.zone)
-    names = draft_panels.names_in(draft_panels.known_names(conn, bench))
+    names = draft_panels.names_in(draft_panels.known_names(conn))
     steps = {each.step["step"]: each.step for each in edit.walk(bench.file)}
     called = draft_trees.with_steps(names, steps)
     titles = {key: draft_trees.title_of(step, called) for key, step in steps.items()}
@@ -92,7 +94,7 @@ def _review(
         return render(request, "build/review.html", status, **values, **_NO_PLAN)
     planned = campaign_plan.plan(conn, checked.file, zone=site.zone)
     rows = [] if bench.found is None else campaigns.listing(conn, [bench.found.id])
-    all_titles = titles | before(conn, bench, names, titles)
+    all_titles = titles | before(conn, bench, names, titles, planned)
     return render(
         request,
         "build/review.html",
@@ -102,7 +104,7 @@ def _review(
         lines=list(plan_lines(planned, comes_back=bench.found is None, titles=all_titles, names=called)),
         choices=list(choices_of(planned, all_titles)),
         made=service.choices(bench.file),
-        moves=[each for each in effects(planned, bench, all_titles, called) if each["redirect"]],
+        moves=list(takewhile(lambda each: each["redirect"], effects(planned, all_titles, called))),
         seen=planned.digest,
         published=bool(rows and rows[0].published),
     )
@@ -125,7 +127,7 @@ def _meanwhile(conn: Connection, site: Site, bench: Bench) -> dict[str, Any]:
     base = service.data_of(conn, found._replace(version=max(1, bench.draft.base_version)))
     theirs = draft_trees.difference(base, present)
     mine = draft_trees.difference(present, bench.file)
-    names = draft_panels.names_in(draft_panels.known_names(conn, bench))
+    names = draft_panels.names_in(draft_panels.known_names(conn))
     last = next(iter(campaigns.activity(conn, found.id, limit=1)), None)
     return {
         "theirs": theirs,
