@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,7 @@ from parcours.db import embedded, schema
 from parcours.db.engine import connect
 from tests import commands
 from tests.commands import Ran
+from tests.servers import served_folder
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = Path("/usr/bin/chromium")
@@ -45,15 +47,17 @@ def server() -> Iterator[str]:
     given = os.environ.get("PARCOURS_TEST_DATABASE_URL")
     if given:
         yield given
+        _administration(given).dispose()
         return
-    # Not pytest's folder: as root, the server runs as another user, who must get in.
-    home = Path(tempfile.mkdtemp(prefix="parcours-test-"))
-    home.chmod(0o755)
+    home = served_folder("parcours-test-")
     try:
         url = embedded.start(home)
-        # Nothing of this outlives the run, so nothing waits for the disk.
-        _administer(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        # Nothing of this outlives the run, so nothing waits for the disk, and the log stays small.
+        _administer(
+            url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET max_wal_size = '512MB'", "SELECT pg_reload_conf()"
+        )
         yield url
+        _administration(url).dispose()
     finally:
         embedded.stop(home)
         shutil.rmtree(home, ignore_errors=True)
@@ -62,8 +66,7 @@ def server() -> Iterator[str]:
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A folder that the server's own user may enter, which pytest's are not."""
-    folder = Path(tempfile.mkdtemp(prefix="parcours-home-"))
-    folder.chmod(0o755)
+    folder = served_folder("parcours-home-")
     yield folder
     embedded.stop(folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -249,13 +252,15 @@ def cloned(server: str, template: str) -> Iterator[Engine]:
 
 
 def _administer(url: str, *statements: str) -> None:
-    engine = connect(url)
-    try:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for statement in statements:
-                connection.execute(text(statement))
-    finally:
-        engine.dispose()
+    with _administration(url).connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+@cache
+def _administration(url: str) -> Engine:
+    """A connection that stays, because each test makes a database with it."""
+    return connect(url).execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _url(server: str, database: str) -> str:
