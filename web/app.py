@@ -106,7 +106,8 @@ def make_app(
     app.add_middleware(PagesMiddleware, zone=settings.zone)
     _add_problems(app)
     for router in (docs.router, *RESOURCES, *ROUTERS):
-        app.include_router(router)
+        # As they are: `include_router` builds every route once more for each app, when its first request comes.
+        app.router.routes.extend(router.routes)
     _add_health(app, Health(engine.url, settings, inside=broker, parts=parts), engine, open_to_all=open_to_all)
     _add_events(app, inbox, open_to_all=open_to_all)
     add_tracking(app, signed, sightings, hits_per_minute=settings.hits_per_minute)
