@@ -169,6 +169,22 @@ class CampaignPlan:
         """Those of the `removed` steps that stay as steps of another kind; what waits there is no wait for that."""
         return {step.step: step for step in self.file.walk() if step.step in self.removed}
 
+    @cached_property
+    def moved_branches(self) -> dict[str, int]:
+        """The `moved` steps that stand below no other one, with how many of the others stand below each."""
+        moved = set(self.moved) - set(self.added) - set(self.removed)
+        found: dict[str, int] = {}
+        tops: dict[str, str] = {}
+        for step, (parent, _branch, _kind) in _standing(self.file.steps, None, None):
+            if parent in tops:
+                tops[step.step] = tops[parent]
+            elif step.step in moved:
+                tops[step.step] = step.step
+            if step.step in moved:
+                top = tops[step.step]
+                found[top] = found.get(top, -1) + 1
+        return found
+
     @property
     def cancels(self) -> int:
         """How many waiting contacts the removed steps lose."""
@@ -214,11 +230,11 @@ class CampaignPlan:
                 there = f"; {_waiting(waiting)} there and get the new type"
                 there = there.replace("and get", "and gets") if waiting == 1 else there
             lines.append(f"  ~ step {key}: {changes}{there}")
-        lines += [
-            f"  > step {key} moves: waiting contacts stay, and no contact runs it twice in one rotation"
-            for key in self.moved
-            if key not in self.added and key not in self.removed
-        ]
+        for key, below in self.moved_branches.items():
+            more = f" with {below} step{'' if below == 1 else 's'} below it" if below else ""
+            lines.append(
+                f"  > step {key} moves{more}: waiting contacts stay, and no contact runs a step twice in one rotation"
+            )
         becomes = self.becomes
         for key, waiting in self.removed.items():
             if key in becomes:

@@ -328,7 +328,8 @@ def test_nobody_passes_a_step_twice_because_it_moved(ann: World, move: str) -> N
     moved = f"{{step: b, {POINT}, then: [{{step: c, {POINT}}}, {{step: d, {POINT}}}]}}"
     plan = ann.campaign(f"- {{step: a, {POINT}, after: 9 days, then: [{moved}]}}", when=at(2))
     assert plan.moved == ["b", "c"]
-    assert "  > step b moves: waiting contacts stay, and no contact runs it twice in one rotation" in plan.lines()
+    moves = "step b moves with 1 step below it"
+    assert f"  > {moves}: waiting contacts stay, and no contact runs a step twice in one rotation" in plan.lines()
     ann.contacts("ben", segment="everyone")
     ann.run(at(2))
     ann.trigger(at(10))

@@ -39,6 +39,7 @@ from parcours.web.pages.plan_words import (
     added_step,
     asked_again,
     effect_line,
+    moved_step,
     removed_step,
     setting_lines,
     step_change,
@@ -495,9 +496,8 @@ def plan_lines(
     yield from setting_lines(planned, names)
     for key in planned.changed:
         yield "changed", step_change(planned, key, titles, names)
-    for key in planned.moved:
-        if key not in planned.added and key not in planned.removed:
-            yield "changed", _("Step {key} will be moved. Contacts waiting there stay.", key=quoted(titles, key))
+    for key, below in planned.moved_branches.items():
+        yield "changed", moved_step(key, below, titles)
     for key in planned.removed:
         yield removed_step(planned, key, titles)
     for line in asked_again(planned, titles):

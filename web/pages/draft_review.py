@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
 from urllib.parse import quote
 
@@ -26,7 +26,7 @@ from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_panels, draft_tr
 from parcours.web.pages.campaign_form import choices_of, plan_lines
 from parcours.web.pages.draft_bench import AddressOf, Bench, bench_at
 from parcours.web.pages.draft_trees import Drawing
-from parcours.web.pages.plan_words import NO_NAMES, removed_step
+from parcours.web.pages.plan_words import NO_NAMES, effect_line, removed_step
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.pages.step_titles import Names, quoted
 
@@ -69,8 +69,11 @@ def effects(planned: CampaignPlan, titles: Mapping[str, str], names: Names = NO_
                 text = removed_step(planned, key, titles)[1]
             said |= {text, removed_step(planned, key, titles)[1]}
             yield {"kind": "removed", "text": text, "redirect": key, "to": to}
-    for kind, line in plan_lines(planned, titles=titles, names=names):
+    # Who comes and goes is read first: little else is in view on a phone, or beside a long list of steps.
+    told = chain(map(effect_line, planned.effects), plan_lines(planned, titles=titles, names=names))
+    for kind, line in told:
         if line not in said:
+            said.add(line)
             yield {"kind": kind, "text": line, "redirect": None, "to": ""}
 
 

@@ -170,6 +170,19 @@ def added_step(planned: CampaignPlan, key: str, titles: Titles = NO_TITLES) -> s
     return f"{_('Step {key} will be added.', key=quoted(titles, key))} {_again(planned, key)}".rstrip()
 
 
+def moved_step(key: str, below: int, titles: Titles = NO_TITLES) -> str:
+    """Return that a step moves, with what is below it."""
+    called = quoted(titles, key)
+    if not below:
+        return _("Step {key} will be moved. Contacts waiting there stay.", key=called)
+    return _n(
+        "Step {key} will be moved with {n} step below it. Contacts waiting there stay.",
+        "Step {key} will be moved with {n} steps below it. Contacts waiting there stay.",
+        below,
+        key=called,
+    )
+
+
 def _again(planned: CampaignPlan, key: str) -> str:
     n = planned.restored.get(key, 0)
     return _n("{n} contact will wait there again.", "{n} contacts will wait there again.", n) if n else ""

@@ -194,6 +194,36 @@ def test_where_contacts_of_a_removed_step_go_is_chosen_beside_the_tree(builder: 
         assert waits.count_at(conn, [world.step_id("contact-tags")]) == {world.step_id("contact-tags"): 2}
 
 
+def test_a_place_to_go_says_that_the_step_is_done_even_if_it_was_done_before(builder: Builder, world: World) -> None:
+    world.run()
+    builder.does("remove", step="visited")
+    builder.add("action contact.tags")
+    builder.does("set", step="contact-tags", when="now", **{"with-add": "x"})
+    builder.does("remove", step="hello")
+    said = "They do that step and those below it, even if they did them before."
+    assert said in text_of(builder.page())
+    assert said in text_of(builder.review().text)
+
+
+def test_a_step_put_between_moves_one_branch_and_who_leaves_is_told_first(builder: Builder, world: World) -> None:
+    world.run()
+    world.segment("others")
+    builder.add("action contact.points", around="1")
+    builder.does("set", step="contact-points", when="now", **{"with-points": "5"})
+    builder.does("settings", name="First steps", segments="others", exit_on_leave="1", existing="1")
+    effects = text_of(builder.page()).partition("When you apply")[2]
+    assert "Step “Say hello” will be moved with 1 step below it. Contacts waiting there stay." in effects
+    assert effects.count("will be moved") == 1
+    leave = "2 contacts will leave, because they are in none of the segments."
+    assert -1 < effects.find(leave) < effects.find("Version 2 will be created.")
+
+
+def test_one_value_that_the_panel_shows_as_a_list_is_no_change(builder: Builder) -> None:
+    fields = {"with-url": "*", "within": "3", "within-unit": "days", "name": "Was here"}
+    text = text_of(builder.does("set", step="visited", **fields).text)
+    assert "Step “Was here” will be changed: Name: none → Was here." in text
+
+
 def test_the_second_of_two_sees_what_the_first_changed_and_overwrites_nothing(builder: Builder, world: World) -> None:
     builder.does("set", step="hello", name="Say hello", when="now", **{"with-points": "7"})
     world.campaign(STEPS.replace("points: 1}", "points: 3}"), name="First steps")
