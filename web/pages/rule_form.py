@@ -337,14 +337,14 @@ def _focus(name: str, do: str, place: str, rule: EditedGroup) -> str:
     found = editing.at(rule, place)
     if do in ("add", "group") and isinstance(found, EditedGroup):
         new = str(len(found.children))
-        return _id(name, f"{place}.{new}" if place else new) + ("-type" if do == "add" else "-how")
+        return _id(name, f"{place}.{new}" if place else new) + ("--type" if do == "add" else "-how")
     if do in ("up", "down") and last.isdigit():
         to = str(max(0, int(last) + (-1 if do == "up" else 1)))
-        end = "-how" if isinstance(found, EditedGroup) else "-type"
+        end = "-how" if isinstance(found, EditedGroup) else "--type"
         return _id(name, f"{above}.{to}" if above else to) + end
     if do == "remove":
         return _id(name, above) + "-new"
-    return _id(name, place) + "-type" if do == "type" and place else ""
+    return _id(name, place) + "--type" if do == "type" and place else ""
 
 
 def _id(name: str, place: str) -> str:

@@ -119,7 +119,7 @@ def test_rules_of_an_exit_the_goal_and_a_decision_are_built_by_keyboard(start: S
             pick(tab, letters, type_)
             reach(tab, f"[name={rule}_do][value='add:']")
             keys.press("Enter")
-            expect(tab.locator(f"#{rule}-0-type")).to_be_focused()
+            expect(tab.locator(f"#{rule}-0--type")).to_be_focused()
 
         # An exit by rule, whose editor has the focus when it is there.
         reach(tab, "[value='add:exit:rule']")

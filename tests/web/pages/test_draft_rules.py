@@ -62,7 +62,7 @@ def test_a_decision_by_rule_is_built_part_by_part_counted_and_undone(builder: Bu
     assert "Add condition" in panel.page
     assert panel.count(RULE) == "The rule is not complete yet."
     panel.press(**{f"{RULE}_do": "add:", f"{RULE}_new.": "contact.field"})
-    assert 'data-focus="with-rule-0-type"' in panel.page
+    assert 'data-focus="with-rule-0--type"' in panel.page
     said = panel.press(**{f"{RULE}.0.with.field": "country", f"{RULE}.0.with.operator": "="})
     assert "value" in said
     panel.press(**{f"{RULE}.0.with.value": "FR"})

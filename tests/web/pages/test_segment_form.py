@@ -71,6 +71,20 @@ class Editor:
         return found
 
 
+def test_no_two_fields_of_a_rule_have_the_same_id_whatever_its_conditions(http: TestClient, world: World) -> None:
+    world.segment("every")
+    editor = Editor(http, "every")
+    editor.send(press={"start_rule": "1"})
+    (offers,) = re.findall(r'(?s)<select id="rule-root-new".*?</select>', editor.answer.text)
+    types = re.findall(r'<option value="([^"]+)"', offers)
+    assert "event.count" in types
+    for each in types:
+        editor.send(press={"rule_do": "add:"}, **{"rule_new.": each})
+    ids = re.findall(r' id="([^"]+)"', editor.answer.text)
+    assert [each for each in set(ids) if ids.count(each) > 1] == []
+    assert [each for each in re.findall(r'<label[^>]* for="([^"]+)"', editor.answer.text) if each not in ids] == []
+
+
 def test_a_rule_is_built_part_by_part_counted_reviewed_and_applied(http: TestClient, world: World) -> None:
     made = http.post(
         "/segments", data={"csrf": token_of(http.get("/segments/+new")), "name": "Warm leads", "by_rule": "1"}
