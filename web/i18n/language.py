@@ -109,9 +109,14 @@ def number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share of one as a percentage without fraction."""
+    """Return a share of one as a percentage: with one digit near nothing and all, and neither unless it is."""
     space = _THOUSANDS["fr"] if reader().language == "fr" else ""
-    return f"{round(share * 100)}{space}%"
+    value = share * 100
+    close = round(value, 1)
+    if 0 < value < 10 or 99 < value < 100:
+        sign, close = ("<", 0.1) if close == 0 else (">", 99.9) if close >= 100 else ("", close)
+        return f"{sign}{space if sign else ''}{number(int(close) if close == int(close) else close)}{space}%"
+    return f"{round(value)}{space}%"
 
 
 def day(value: date | datetime) -> str:

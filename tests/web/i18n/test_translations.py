@@ -92,6 +92,8 @@ def test_dates_and_numbers_are_written_as_the_language_has_them() -> None:
     with speaking(Reader("en", ZoneInfo("Europe/Paris"))):
         assert instant(at) == "2 Mar 2026, 00:30"
         assert [number(1234567), number(1234.56), percent(0.256)] == ["1,234,567", "1,234.6", "26%"]
+        near = (0.0, 0.0001, 6 / 3300, 0.05, 0.0999, 0.995, 0.9999, 1.0)
+        assert [percent(each) for each in near] == ["0%", "<0.1%", "0.2%", "5%", "10%", "99.5%", ">99.9%", "100%"]
         assert _n("{n} active contact.", "{n} active contacts.", 0) == "0 active contacts."
     with speaking(Reader("fr", UTC)):
         assert instant(at) == "1er mars 2026 à 23:30"
