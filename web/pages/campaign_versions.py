@@ -20,6 +20,7 @@ from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.campaign_form import choices_of, lines_of, plan_lines, text_difference
+from parcours.web.pages.kept_titles import titles_of
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.security.access import FormBody
 
@@ -96,11 +97,13 @@ def _planned(conn: Connection, found: Found, version: int, site: Site) -> Campai
 
 def _review(request: Request, site: Site, key: str, version: int, form: FormBody, *, changed: bool = False) -> Response:
     problem, planned = None, None
+    titles: dict[str, str] = {}
     with site.engine.connect() as conn:
         found = campaigns.find(conn, key)
         campaign_versions.line_of(conn, found, version)
         try:
             planned = campaign_versions.plan_rollback(conn, found, version, zone=site.zone)
+            titles = titles_of(conn, found.key, planned.steps.keys() | planned.removed.keys(), marked=False)
         except CampaignError as error:
             problem = told(str(error))
     return render(
@@ -110,8 +113,8 @@ def _review(request: Request, site: Site, key: str, version: int, form: FormBody
         version=version,
         planned=planned,
         problem=problem,
-        lines=[] if planned is None else list(plan_lines(planned)),
-        choices=[] if planned is None else list(choices_of(planned)),
+        lines=[] if planned is None else list(plan_lines(planned, titles=titles)),
+        choices=[] if planned is None else list(choices_of(planned, titles)),
         chosen={name for name in ("backfill", "reschedule") if name in form},
         message=form.text("message"),
         changed=changed,

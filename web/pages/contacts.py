@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ from fastapi import Request, Response
 from sqlalchemy import Connection
 
 from parcours.db import partitions
+from parcours.db.clock import now as database_now
 from parcours.db.installation_settings import settings_of
 from parcours.db.reads import listings, timeline
 from parcours.db.reads.listings import FIRST
@@ -31,6 +32,8 @@ from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, _n
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, pages_router
+from parcours.web.pages.campaign_list import line_of
+from parcours.web.pages.kept_titles import titles_of
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.pages.step_titles import titled
 from parcours.web.paging import address, before_of, instant_of, next_address, written
@@ -161,12 +164,15 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         contact = _contact(conn, key)
         place = Place(*(instant_of(request) or (LATEST, 0)))
         entries, older = timeline.page(conn, contact.id, place, limit=ENTRIES_A_PAGE)
-        names = {row.key: row.name for row in campaigns.listing(conn)}
+        rows = campaigns.listing(conn)
+        names = {row.key: row.name for row in rows}
+        now = database_now(conn)
         sent = {str(each.detail.get("template")) for each in entries if each.what == "message" and each.detail}
         email_names = emails.titles(conn, sent)
         part = request.headers.get("hx-target") == "older"
         stays = [_stay(conn, site, standing) for standing in contact.campaigns]
         segment_names = {key: segments.name_of(conn, key) for key in contact.segments}
+        steps = _step_names(conn, stays, entries)
     inside = {each.campaign for each in contact.campaigns if each.left_at is None}
     return render(
         request,
@@ -176,17 +182,33 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         segment_names=segment_names,
         address=address("contacts", contact.key),
         stays=sorted(stays, key=lambda stay: stay.standing.left_at is not None),
+        # What does not run, of the campaigns that the contact is in.
+        still={row.key: line for row in rows if row.key in inside and (line := line_of(row, [], now, None)).reason},
         joinable=[(campaign, name) for campaign, name in names.items() if campaign not in inside],
         zone=zone_of(contact.timezone, site.zone),
         entries=entries,
         names=names,
         email_names=email_names,
-        steps={(each.standing.campaign, key): step.name for each in stays for key, step in each.steps.items()},
+        steps=steps,
         older=written(older),
         words=labels,
         brief=brief,
         text_of=text_of,
     )
+
+
+def _step_names(
+    conn: Connection, stays: Sequence[Stay], entries: Sequence[TimelineEntry]
+) -> dict[tuple[str, str], str]:
+    """Return what steps are called, by campaign and key: those of now, and those of entries that are removed since."""
+    made = {(each.standing.campaign, key): step.name for each in stays for key, step in each.steps.items()}
+    gone: dict[str, set[str]] = {}
+    for each in entries:
+        if each.campaign and each.step and (each.campaign, each.step) not in made:
+            gone.setdefault(each.campaign, set()).add(each.step)
+    for campaign, keys in gone.items():
+        made |= {(campaign, key): title for key, title in titles_of(conn, campaign, keys).items()}
+    return made
 
 
 def brief(entry: TimelineEntry) -> str:

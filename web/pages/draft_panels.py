@@ -14,7 +14,7 @@ from fastapi import Request, Response
 from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
-from parcours.db.tables import campaigns, contacts, emails, forms, scores, segments, stages, templates
+from parcours.db.tables import campaigns, contacts, emails, forms, scores, segments, stages, templates, waits
 from parcours.db.tables.outbox import StepName
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.check import DATE_NAMES
@@ -53,6 +53,8 @@ router = pages_router()
 
 # Things that a picker offers; whoever has more writes the key.
 MOST_CHOICES = 500
+# Contacts who wait at the chosen step are counted up to here.
+MOST_WAITING = 10_000
 ENTRY = ("most", "rate")
 # Choices that are shown at once; of more, one searches.
 MANY = 12
@@ -115,6 +117,13 @@ def _first(found: StepType) -> str:
     return told(found.description.split("\n\n")[0].replace("\n", " "))
 
 
+def _waiting(conn: Connection, bench: Bench, key: str) -> int:
+    """Return how many contacts wait at a step of the campaign as it runs, counted up to `MOST_WAITING`."""
+    steps = [] if bench.found is None else campaigns.steps(conn, bench.found.id)
+    ids = [each.id for each in steps if each.key == key and each.removed_at is None]
+    return waits.count_up_to(conn, ids, MOST_WAITING).get(ids[0], 0) if ids else 0
+
+
 def of_step(
     request: Request,
     conn: Connection,
@@ -153,6 +162,8 @@ def of_step(
         "about": "" if type_ is None else _first(type_),
         **live,
         "raw": None if type_ is not None else write(given or {}),
+        "waiting": _waiting(conn, bench, key),
+        "most_waiting": MOST_WAITING,
         "loose": [
             each.sentence
             for each in problems

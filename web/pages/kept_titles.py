@@ -20,8 +20,8 @@ from parcours.web.pages.step_titles import names_of
 MOST_VERSIONS = 20
 
 
-def titles_of(conn: Connection, campaign: str, keys: Collection[str]) -> dict[str, str]:
-    """Return what steps of a campaign are called, by key; removed ones with a word that says so.
+def titles_of(conn: Connection, campaign: str, keys: Collection[str], *, marked: bool = True) -> dict[str, str]:
+    """Return what steps of a campaign are called, by key; removed ones, if `marked`, with a word that says so.
 
     Keys that are not found are left out, and so is everything of a campaign that is deleted.
     """
@@ -43,7 +43,8 @@ def titles_of(conn: Connection, campaign: str, keys: Collection[str]) -> dict[st
         names = draft_trees.with_steps(names_of(conn, (each for step in wanted for each in _references(step))), steps)
         for step in wanted:
             title = draft_trees.title_of(step, names)
-            made[step["step"]] = title if version == found.version else _("{name} (removed)", name=title)
+            is_marked = marked and version != found.version
+            made[step["step"]] = _("{name} (removed)", name=title) if is_marked else title
     return made
 
 

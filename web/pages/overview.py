@@ -7,8 +7,8 @@ that part again while contacts move, and a script puts in what differs.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, get_args
 from urllib.parse import urlencode
@@ -83,11 +83,20 @@ class Opened:
     unreadable: UnreadableCampaignError | None = None
     # What people call the things that its steps refer to.
     names: Names = field(default_factory=dict)
+    # What removed steps are called that its activity tells of.
+    gone: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def titles(self) -> dict[str, str]:
         """What its steps are called, by key."""
-        return {step.key: step.name for step in self.campaign.steps.values()}
+        return {**self.gone, **{step.key: step.name for step in self.campaign.steps.values()}}
+
+    def telling(self, conn: Connection, activity: Sequence[Row[Any]]) -> Opened:
+        """Return the same with the titles of removed steps that entries of its activity name."""
+        told = {str(key) for row in activity for name in labels.CHANGES for key in row.detail.get(name) or ()}
+        told |= {str(row.detail["step"]) for row in activity if "step" in row.detail}
+        gone = told - self.titles.keys()
+        return replace(self, gone=titles_of(conn, self.found.key, gone, marked=False)) if gone else self
 
     def why(self, reason: str | None) -> str:
         """Return a reason in the reader's language, with emails by their subjects."""
@@ -143,6 +152,7 @@ def activity(request: Request, site: SiteOf, key: str) -> Response:
     with site.engine.connect() as conn:
         about = opened(conn, site, key)
         rows, older = overview.activity(conn, about.found.id, place, limit=ACTIVITY_A_PAGE)
+        about = about.telling(conn, rows)
     whole = not request.headers.get("hx-request")
     template = "overview/activity.html" if whole else "overview/activity_rows.html"
     return render(request, template, about=about, activity=rows, older=written(older), words=labels)
@@ -190,6 +200,7 @@ def _answer(
             **({} if still else _tab(conn, request, site, about, found, tab)),
         }
         rows, older = overview.activity(conn, about.found.id, None, limit=ACTIVITY_A_PAGE)
+        about = about.telling(conn, rows)
     if template is None:
         template = "overview/tab.html" if request.headers.get("hx-target") == "tabs" else "overview/page.html"
     return render(
@@ -220,7 +231,7 @@ def _unreadable(request: Request, conn: Connection, about: Opened) -> Response:
     return render(
         request,
         "overview/unreadable.html",
-        about=about,
+        about=about.telling(conn, rows),
         problems=campaigns.read_version(conn, found.key, found.id, found.version).problems(),
         inside=campaigns.inside(conn, [found.id]).get(found.id, 0),
         activity=rows,

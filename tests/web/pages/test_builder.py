@@ -224,6 +224,14 @@ def test_one_value_that_the_panel_shows_as_a_list_is_no_change(builder: Builder)
     assert "Step “Was here” will be changed: Name: none → Was here." in text
 
 
+def test_the_panel_of_a_step_says_how_many_wait_there(builder: Builder, world: World) -> None:
+    said = "waiting at this step now."
+    assert said not in text_of(builder.page(step="hello"))
+    world.run()
+    assert f"2 contacts are {said}" in text_of(builder.page(step="hello"))
+    assert said not in text_of(builder.page(step="visited"))
+
+
 def test_the_second_of_two_sees_what_the_first_changed_and_overwrites_nothing(builder: Builder, world: World) -> None:
     builder.does("set", step="hello", name="Say hello", when="now", **{"with-points": "7"})
     world.campaign(STEPS.replace("points: 1}", "points: 3}"), name="First steps")

@@ -53,8 +53,8 @@ def test_pages_list_compare_and_roll_back_after_a_review(client: Client, world: 
     assert "+ after: 5 days" in shown
     path = "/campaigns/c/versions/1/rollback"
     review = http.get(path).text
-    assert "Step old will be added. 3 contacts will wait there again." in text_of(review)
-    assert "Step keep will be changed: after 5 days → 2 days." in text_of(review)
+    assert "Step “+1 point” will be added. 3 contacts will wait there again." in text_of(review)
+    assert "Step “+1 point” will be changed: How long to wait: 5 days → 2 days." in text_of(review)
     # Somebody else is faster: the new plan is shown, and nothing is done.
     world.campaign(TWO, description="meanwhile")
     status, page = post(http, path, seen=seen_on(review))

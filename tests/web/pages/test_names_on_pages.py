@@ -44,6 +44,16 @@ def test_the_figures_of_an_email_name_the_steps_and_say_which_are_removed(http: 
     assert "Once more Main version" in page
     assert "Say hello (supprimée)" in text_of(http.get("/emails/hello", headers={"accept-language": "fr"}).text)
     assert "Say hello (removed)" in text_of(http.get("/campaigns/c").text)
+    assert "Changed to version 2: removed: Say hello" in text_of(http.get("/campaigns/c").text)
+    history = text_of(http.get("/contacts/ann").text)
+    assert "Say hello (removed) done" in history
+    assert "· Say hello (removed) ann@example.com" in history
+    back = text_of(http.get("/campaigns/c/versions/1/rollback").text)
+    assert "Step “Say hello” will be added." in back
+    assert "Steps: “Say hello”." in back
+    assert "switched off" not in history
+    world.write("UPDATE campaign SET published = false")
+    assert "Paused The campaign is switched off." in text_of(http.get("/contacts/ann").text)
     assert "At Say hello (removed): done" in text_of(http.get("/campaigns/c/contacts?step=greet&at=done").text)
     with world.engine.begin() as conn:
         conn.exec_driver_sql("UPDATE campaign SET deleted_at = now()")
