@@ -26,21 +26,58 @@ MOST_FAILURES = 5
 MOST_FAILURES_OF_SOURCE = 30
 FAILURES_COUNT_FOR = timedelta(minutes=15)
 MOST_AGENT = 200
+# The link of an invitation.
+INVITED_FOR = timedelta(days=3)
 _RANDOM_BYTES = 32
 # In place of the hash of a password, before one is chosen; no password is right.
 _INVITED = "invited:"
 
 
 class User(NamedTuple):
-    """Somebody with an account."""
+    """Somebody with an account. `timezone` as it was chosen; None where times are shown in the installation's."""
 
     id: int
     email: str
     name: str
     role: Role
     active: bool
-    # Whether there is no password yet that could be right, since its owner has still to choose one; lists know.
-    invited: bool = False
+    timezone: str | None = None
+
+
+class Account(NamedTuple):
+    """An account as lists have it.
+
+    `invited` tells that there is no password yet that could be right, since its owner has still to choose one;
+    `linked_at` is when the present link for that was made. Instants are None where they were not kept, which is so of
+    all that happened before they were. `sign_ins_kept` tells whether None of `signed_in_at` means never.
+    """
+
+    id: int
+    email: str
+    name: str
+    role: Role
+    active: bool
+    timezone: str | None
+    invited: bool
+    created_at: datetime
+    linked_at: datetime | None
+    password_at: datetime | None
+    signed_in_at: datetime | None
+    sign_ins_kept: bool
+
+    @property
+    def link_until(self) -> datetime | None:
+        """Return until when the present link of an invitation is good; None for who was invited without a record."""
+        return None if self.linked_at is None else self.linked_at + INVITED_FOR
+
+
+class Known(NamedTuple):
+    """An account and what tells its present password from others: a link for a new one is good until it changes."""
+
+    user: User
+    mark: str
+    invited: bool
+    linked_at: datetime | None
 
 
 class SignIn(NamedTuple):
@@ -70,22 +107,56 @@ class Throttled(NamedTuple):
 # A hash takes its time and may have to wait its turn, so it is made (`db.passwords`) before a transaction begins.
 
 
-def create(conn: Connection, email: str, *, name: str, role: Role, password_hash: str) -> User | None:
+def create(
+    conn: Connection,
+    email: str,
+    *,
+    name: str,
+    role: Role,
+    password_hash: str,
+    now: datetime,
+    timezone: str | None = None,
+) -> User | None:
     """Make an account; None when there is one with this address, in whatever capitals."""
-    given = {"email": email, "name": name, "role": role, "password_hash": password_hash}
-    row = conn.execute(sql["create"], given).one_or_none()
+    given = {"email": email, "name": name, "role": role, "password_hash": password_hash, "timezone": timezone}
+    row = conn.execute(
+        sql["create"], {**given, "now": now, "has_password": not password_hash.startswith(_INVITED)}
+    ).one_or_none()
     return None if row is None else User(*row)
 
 
-def invite(conn: Connection, email: str, *, name: str, role: Role) -> User | None:
+def invite(conn: Connection, email: str, *, name: str, role: Role, now: datetime) -> User | None:
     """Make an account whose owner has yet to choose a password; None when there is one with this address."""
+    return create(conn, email, name=name, role=role, password_hash=_invitation(), now=now)
+
+
+def renew(conn: Connection, id_: int, *, now: datetime) -> None:
+    """Make the links of an invitation so far worthless, and have a new one begin; nothing once there is a password."""
+    conn.execute(sql["renew"], {"id": id_, "password_hash": _invitation(), "now": now})
+
+
+def uninvite(conn: Connection, id_: int) -> bool:
+    """Delete an account that nobody has chosen a password for; tell whether it was one."""
+    return conn.execute(sql["uninvite"], {"id": id_}).one_or_none() is not None
+
+
+def _invitation() -> str:
     # Another one for each, so that a link is of one account and one invitation.
-    return create(conn, email, name=name, role=role, password_hash=f"{_INVITED}{secrets.token_hex(_RANDOM_BYTES)}")
+    return f"{_INVITED}{secrets.token_hex(_RANDOM_BYTES)}"
 
 
-def listing(conn: Connection) -> list[User]:
+def listing(conn: Connection) -> list[Account]:
     """Return all accounts, disabled ones too, by address."""
-    return [User(*row) for row in conn.execute(sql["listing"])]
+    return [Account(*row) for row in conn.execute(sql["listing"])]
+
+
+def has_other_admin(conn: Connection, user: User) -> bool:
+    """Return whether an administrator besides this account can sign in.
+
+    Until the transaction ends, no other one can find the same and take that one's role.
+    """
+    ids = conn.execute(sql["administrators"]).scalars().all()
+    return any(id_ != user.id for id_ in ids)
 
 
 def set_active(conn: Connection, email: str, active: bool) -> User | None:
@@ -102,24 +173,36 @@ def set_active(conn: Connection, email: str, active: bool) -> User | None:
 def find(conn: Connection, email: str) -> User | None:
     """Return an account by its address, whatever its capitals."""
     row = conn.execute(sql["by_email"], {"email": email}).one_or_none()
-    return None if row is None else User(*row[:5])
+    return None if row is None else User(*row[:6])
 
 
-def by_id(conn: Connection, id_: int) -> tuple[User, str] | None:
-    """Return an account and what tells its present password from others; an invitation is good until it changes."""
+def by_id(conn: Connection, id_: int) -> Known | None:
+    """Return an account by its number."""
     row = conn.execute(sql["by_id"], {"id": id_}).one_or_none()
-    return None if row is None else (User(*row[:5]), _hash(row.password_hash).hex()[:16])
+    if row is None:
+        return None
+    return Known(User(*row[:6]), _hash(row.password_hash).hex()[:16], row.invited, row.linked_at)
 
 
-def set_role(conn: Connection, email: str, role: Role) -> User | None:
-    """Change what somebody may do; None when there is no such account."""
-    row = conn.execute(sql["set_role"], {"email": email, "role": role}).one_or_none()
+def edit(conn: Connection, email: str, *, name: str | None = None, role: Role | None = None) -> User | None:
+    """Change how somebody is called, or what they may do; None when there is no such account."""
+    return _edited(conn, {"email": email, "name": name, "role": role, "sets_timezone": False, "timezone": None})
+
+
+def set_timezone(conn: Connection, email: str, timezone: str | None) -> User | None:
+    """Change in which timezone somebody is shown times, None for the installation's; None without such an account."""
+    return _edited(conn, {"email": email, "name": None, "role": None, "sets_timezone": True, "timezone": timezone})
+
+
+def _edited(conn: Connection, given: dict[str, object]) -> User | None:
+    row = conn.execute(sql["edit"], given).one_or_none()
     return None if row is None else User(*row)
 
 
-def set_password(conn: Connection, email: str, password_hash: str) -> User | None:
+def set_password(conn: Connection, email: str, password_hash: str, *, now: datetime) -> User | None:
     """Change a password and sign its owner out everywhere; None when there is no such account."""
-    row = conn.execute(sql["set_password"], {"email": email, "password_hash": password_hash}).one_or_none()
+    given = {"email": email, "password_hash": password_hash, "now": now}
+    row = conn.execute(sql["set_password"], given).one_or_none()
     if row is None:
         return None
     user = User(*row)
@@ -146,7 +229,7 @@ def begin(conn: Connection, email: str, source: str, *, now: datetime) -> Attemp
     row = conn.execute(sql["by_email"], {"email": email}).one_or_none()
     if row is None or not row.active or row.password_hash.startswith(_INVITED):
         return Attempt(id_, None, None)
-    return Attempt(id_, User(*row[:5]), row.password_hash)
+    return Attempt(id_, User(*row[:6]), row.password_hash)
 
 
 def succeed(conn: Connection, email: str, source: str) -> None:
@@ -178,6 +261,7 @@ def sign_in(conn: Connection, user: User, *, now: datetime, address: str | None 
     conn.execute(sql["forget_expired"], {"now": now})
     given = {"hash": _hash(secret), "account_id": user.id, "now": now, "expires_at": now + SIGNED_IN_FOR}
     conn.execute(sql["sign_in"], {**given, "address": address, "agent": clean(agent)[:MOST_AGENT] or None})
+    conn.execute(sql["signed_in_at"], {"account_id": user.id, "now": now})
     return secret
 
 

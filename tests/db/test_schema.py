@@ -133,6 +133,33 @@ def test_the_count_of_the_erased_can_be_taken_out_and_put_back(older: Engine) ->
     assert schema.current(older) == schema.newest()
 
 
+def test_what_is_kept_of_accounts_can_be_taken_out_and_put_back(older: Engine) -> None:
+    schema.upgrade(older, to="0044")
+    account = "INSERT INTO account (email, name, role, password_hash) VALUES (:email, 'Ada', 'admin', 'hash')"
+    kept = "SELECT email, signed_in_at IS NULL, sign_ins_kept FROM account ORDER BY email"
+    with older.begin() as conn:
+        conn.execute(text(account), [{"email": "ada@example.com"}, {"email": "ben@example.com"}])
+        conn.execute(text("INSERT INTO sign_in (hash, account_id, created_at, expires_at) SELECT '', 1, now(), now()"))
+    schema.upgrade(older, to="0046")
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    with older.connect() as conn:
+        conn.execute(text(account), {"email": "cid@example.com"})
+        # What happened before is known as far as there is a session of it.
+        found = [tuple(row) for row in conn.execute(text(kept))]
+        assert found == [
+            ("ada@example.com", False, False),
+            ("ben@example.com", True, False),
+            ("cid@example.com", True, True),
+        ]
+        conn.commit()
+        config.attributes["connection"] = conn
+        alembic.downgrade(config, "-1")
+        conn.commit()
+    schema.upgrade(older)
+    assert schema.current(older) == schema.newest()
+
+
 def test_what_dates_of_contacts_need_can_be_taken_out_and_put_back(older: Engine) -> None:
     schema.upgrade(older, to="0035")
     config = Config()

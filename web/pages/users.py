@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Request, Response
+from sqlalchemy import Connection
 
 from parcours.db import passwords
+from parcours.db.clock import now as database_now
 from parcours.db.tables import users
-from parcours.db.tables.users import LEAST_PASSWORD, MOST_PASSWORD, Role, User
+from parcours.db.tables.users import INVITED_FOR, LEAST_PASSWORD, MOST_PASSWORD, Account, Known, Role, User
 from parcours.domain.contacts.identity import is_address
 from parcours.domain.errors import NotFoundError
+from parcours.domain.gate import MAX_NAME
 from parcours.web.context import Site
-from parcours.web.i18n.language import _, marked
+from parcours.web.i18n.language import _, day, instant, marked, number
 from parcours.web.pages import FormOf, SiteOf, VisitorOf
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.pages.sign_in import BUSY, HOME, OpenFormOf, maybe_visitor
 from parcours.web.problems import ProblemError
 from parcours.web.security.access import Visitor, visitor
 
-INVITED_FOR_SECONDS = 3 * 24 * 3600
 ROLES: dict[Role, str] = {
     "viewer": marked("Viewer: can look at everything"),
     "editor": marked("Editor: can change campaigns and contacts"),
@@ -50,13 +54,17 @@ def invite(request: Request, site: SiteOf, form: FormOf) -> Response:
     """Make an account, with a link by which its owner chooses the password."""
     email, name, role = form.text("email").strip(), form.text("name").strip(), form.text("role")
     given = {"email": email, "name": name, "role": role}
-    if not is_address(email):
-        return _page(request, site, given, _("Enter an email address."))
+    errors = {
+        "email": [] if is_address(email) else [_("Enter an email address.")],
+        "name": [] if len(name) <= MAX_NAME else [_("Enter at most {n} characters.", n=number(MAX_NAME))],
+    }
+    if any(errors.values()):
+        return _page(request, site, given, errors)
     given_role = _role(role)
     with site.engine.begin() as conn:
-        made = users.invite(conn, email, name=name[:255] or email, role=given_role)
+        made = users.invite(conn, email, name=name or email, role=given_role, now=database_now(conn))
     if made is None:
-        return _page(request, site, given, _("This address already has an account."))
+        return _page(request, site, given, {"email": [_("This address already has an account.")], "name": []})
     return _page(request, site, link_for=made)
 
 
@@ -67,18 +75,58 @@ def change(request: Request, site: SiteOf, found: VisitorOf, id_: int, form: For
         known = users.by_id(conn, id_) if 0 < id_ < 2**31 else None
         if known is None:
             raise NotFoundError("user", str(id_))
-        user = known[0]
-        is_self = found.user is not None and found.user.id == user.id
+        user = known.user
         if "link" in form:
-            return _page(request, site, link_for=user)
-        if is_self:
-            said = _("You cannot change your own role or disable your own account.")
-            return redirect(request, "/users", flash=said, kind="error")
-        if "disable" in form or "enable" in form:
-            users.set_active(conn, user.email, "enable" in form)
+            if not user.active:
+                return _refused(request, _("{name} is disabled. Enable the account first.", name=user.name))
+            _renew(conn, known)
+        elif found.user is not None and found.user.id == user.id:
+            return _refused(request, _("You cannot change your own role or disable your own account."))
+        elif "withdraw" in form:
+            if not users.uninvite(conn, user.id):
+                said = _("{name} has chosen a password already. Disable the account instead.", name=user.name)
+                return _refused(request, said)
+            return redirect(request, "/users", flash=_("The invitation of {name} was withdrawn.", name=user.name))
+        elif "enable" in form:
+            users.set_active(conn, user.email, True)
         else:
-            users.set_role(conn, user.email, _role(form.text("role")))
+            role = None if "disable" in form else _role(form.text("role"))
+            if user.role == "admin" and role != "admin" and not users.has_other_admin(conn, user):
+                said = _("{name} is the only administrator. Make another user an administrator first.", name=user.name)
+                return _refused(request, said)
+            if role is None:
+                users.set_active(conn, user.email, False)
+            else:
+                users.edit(conn, user.email, role=role)
+    if "link" in form:
+        return _page(request, site, link_for=user)
     return redirect(request, "/users", flash=_("{name} was changed.", name=user.name))
+
+
+def _refused(request: Request, said: str) -> Response:
+    return redirect(request, "/users", flash=said, kind="error")
+
+
+def _is_good(user: Account, now: datetime) -> bool:
+    """Return whether the present link of an invitation can still be used."""
+    return user.link_until is not None and user.link_until > now
+
+
+def _invitation(user: Account, now: datetime) -> str:
+    """Return when somebody was invited, and until when the link is good; it stands below the word `Invited`."""
+    since = day(user.created_at)
+    if user.link_until is None:
+        return _("On {day}", day=since)
+    if not _is_good(user, now):
+        return _("On {day}. The link has expired: send a new one.", day=since)
+    return _("On {day}. The link is valid until {instant}.", day=since, instant=instant(user.link_until))
+
+
+def _renew(conn: Connection, known: Known) -> None:
+    """Begin an invitation anew whose link has expired. One that has not is shown again as it was sent."""
+    now = database_now(conn)
+    if known.invited and (known.linked_at is None or known.linked_at + INVITED_FOR <= now):
+        users.renew(conn, known.user.id, now=now)
 
 
 @invitations.get("/invitation/{token}")
@@ -101,7 +149,7 @@ def choose_password(request: Request, site: SiteOf, token: str, form: OpenFormOf
     except passwords.BusyError:
         return _ask(request, user, token, _(BUSY))
     with site.engine.begin() as conn:
-        users.set_password(conn, user.email, new_hash)
+        users.set_password(conn, user.email, new_hash, now=database_now(conn))
     if site.open_to_all:
         return redirect(request, HOME, flash=_("Your password is set. On this machine, the pages need no sign-in."))
     return redirect(request, "/sign-in", flash=_("Your password is set. Sign in with it."))
@@ -130,17 +178,22 @@ def _invited(site: Site, token: str) -> User | None:
         return None
     with site.engine.connect() as conn:
         known = users.by_id(conn, id_)
-    return known[0] if known is not None and known[1] == mark and known[0].active else None
+    return known.user if known is not None and known.mark == mark and known.user.active else None
 
 
-def _link(request: Request, site: Site, user: User) -> str:
+def _link(request: Request, site: Site, user: User) -> tuple[str, datetime]:
+    """Return the link by which somebody chooses a password, and until when it is good."""
     with site.engine.connect() as conn:
         known = users.by_id(conn, user.id)
-    assert known is not None
-    until = int(time.time()) + INVITED_FOR_SECONDS
-    token = site.tokens.sign("invitation", [user.id, until, known[1]])
+        since = database_now(conn)
+    if known is None:
+        raise NotFoundError("user", str(user.id))
+    if known.invited and known.linked_at is not None:
+        since = known.linked_at
+    until = since + INVITED_FOR
+    token = site.tokens.sign("invitation", [user.id, int(until.timestamp()), known.mark])
     base = site.settings.public_url or str(request.base_url)
-    return f"{base.rstrip('/')}/invitation/{token}"
+    return f"{base.rstrip('/')}/invitation/{token}", until
 
 
 def _ask(request: Request, user: User | None, token: str, error: str | None = None) -> Response:
@@ -152,23 +205,26 @@ def _page(
     request: Request,
     site: Site,
     given: dict[str, str] | None = None,
-    error: str | None = None,
+    errors: Mapping[str, list[str]] | None = None,
     *,
     link_for: User | None = None,
 ) -> Response:
     with site.engine.connect() as conn:
-        found = users.listing(conn)
-    link = None if link_for is None else _link(request, site, link_for)
+        found, now = users.listing(conn), database_now(conn)
+    link, link_until = (None, None) if link_for is None else _link(request, site, link_for)
     return render(
         request,
         "users.html",
-        400 if error else 200,
+        400 if errors else 200,
         users=found,
+        is_good=lambda user: _is_good(user, now),
+        invitation=lambda user: _invitation(user, now),
         roles=[(key, _(label)) for key, label in ROLES.items()],
         role_names={key: _(label).partition(":")[0].strip() for key, label in ROLES.items()},
         given=given or {"email": "", "name": "", "role": "editor"},
-        error=error,
+        errors=errors or {"email": [], "name": []},
         invited=link_for,
         link=link,
+        link_until=link_until,
         here_only=link is not None and urlsplit(link).hostname in ("127.0.0.1", "localhost", "::1"),
     )

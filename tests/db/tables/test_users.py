@@ -19,7 +19,7 @@ AMY = "Amy@Example.com"
 
 @pytest.fixture
 def amy(conn: Connection) -> User:
-    made = users.create(conn, AMY, name="Amy", role="editor", password_hash=passwords.hashed("correct horse"))
+    made = users.create(conn, AMY, name="Amy", role="editor", password_hash=passwords.hashed("correct horse"), now=NOW)
     assert made is not None
     return made
 
@@ -31,8 +31,8 @@ def begun(conn: Connection, email: str = AMY, source: str = "10.0.0.1", seconds:
 
 
 def test_an_address_has_one_account_in_whatever_capitals(conn: Connection, amy: User) -> None:
-    assert users.create(conn, AMY.upper(), name="x", role="admin", password_hash="another") is None
-    assert users.listing(conn) == [amy]
+    assert users.create(conn, AMY.upper(), name="x", role="admin", password_hash="another", now=NOW) is None
+    assert [User(*each[:6]) for each in users.listing(conn)] == [amy]
     attempt = begun(conn, AMY.lower())
     assert attempt.user == amy
     assert passwords.is_right(attempt.password_hash, "correct horse")
@@ -44,7 +44,7 @@ def test_who_is_unknown_or_disabled_has_nothing_to_compare_with(conn: Connection
     assert users.set_active(conn, AMY, active=False) == amy._replace(active=False)
     assert begun(conn).password_hash is None
     assert users.set_active(conn, "nobody@example.com", active=True) is None
-    assert users.set_password(conn, "nobody@example.com", "x") is None
+    assert users.set_password(conn, "nobody@example.com", "x", now=NOW) is None
 
 
 def test_five_failures_of_an_address_from_a_source_shut_both_out_together_and_no_others(
@@ -97,11 +97,11 @@ def test_whoever_is_signed_in_is_so_until_it_expires_or_ends(conn: Connection, a
 
 @pytest.mark.parametrize("way", ["password", "disabled", "everywhere"])
 def test_what_ends_all_sign_ins_ends_those_of_no_one_else(conn: Connection, amy: User, way: str) -> None:
-    bob = users.create(conn, "bob@example.com", name="Bob", role="viewer", password_hash="battery")
+    bob = users.create(conn, "bob@example.com", name="Bob", role="viewer", password_hash="battery", now=NOW)
     assert bob is not None
     mine, other = users.sign_in(conn, amy, now=NOW), users.sign_in(conn, bob, now=NOW)
     if way == "password":
-        assert users.set_password(conn, AMY, "staple") == amy
+        assert users.set_password(conn, AMY, "staple", now=NOW) == amy
     elif way == "disabled":
         users.set_active(conn, AMY, active=False)
         users.set_active(conn, AMY, active=True)
@@ -121,13 +121,13 @@ def test_a_hash_is_renewed_without_signing_anybody_out(conn: Connection, amy: Us
 
 
 def test_a_hash_is_not_renewed_once_the_password_has_changed(conn: Connection, amy: User) -> None:
-    users.set_password(conn, AMY, "staple")
+    users.set_password(conn, AMY, "staple", now=NOW)
     users.renew_hash(conn, amy, before="correct horse", password_hash="correct horse, made anew")
     assert begun(conn).password_hash == "staple"
 
 
 def test_nobody_ends_the_sign_in_of_another(conn: Connection, amy: User) -> None:
-    bob = users.create(conn, "bob@example.com", name="Bob", role="viewer", password_hash="battery")
+    bob = users.create(conn, "bob@example.com", name="Bob", role="viewer", password_hash="battery", now=NOW)
     assert bob is not None
     secret = users.sign_in(conn, amy, now=NOW)
     (mine,) = users.sign_ins(conn, amy, secret, now=NOW)
@@ -148,7 +148,9 @@ def test_many_who_sign_in_at_once_for_one_address_from_one_source_do_not_wait_fo
     engine: Engine,
 ) -> None:
     with engine.begin() as conn:
-        assert users.create(conn, AMY, name="Amy", role="editor", password_hash=passwords.hashed("correct horse"))
+        assert users.create(
+            conn, AMY, name="Amy", role="editor", password_hash=passwords.hashed("correct horse"), now=NOW
+        )
     all_began = Barrier(users.MOST_FAILURES)
 
     def signs_in(_: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from parcours.db.clock import now as database_now
 from parcours.db.tables import events, users
 from tests.web.conftest import Client
 from tests.web.pages.test_overview_pages import text_of
@@ -111,8 +112,8 @@ def test_a_dead_letter_about_something_missing_says_what_to_do_on_the_page(http:
 def test_an_account_whose_password_can_be_none_is_invited(client: Client, world: World, engine: Engine) -> None:
     given_user(engine, "admin", "ada@example.com")
     with engine.begin() as conn:
-        users.create(conn, "ben@example.com", name="Ben", role="viewer", password_hash="!")
-        users.invite(conn, "cid@example.com", name="Cid", role="viewer")
+        users.create(conn, "ben@example.com", name="Ben", role="viewer", password_hash="!", now=database_now(conn))
+        users.invite(conn, "cid@example.com", name="Cid", role="viewer", now=database_now(conn))
     http = client(open_to_all=False)
     sign_in(http)
     assert http.get("/users").text.count(">Invited<") == 2

@@ -34,7 +34,9 @@ OPEN_TRANSACTIONS = (
 
 def given_user(engine: Engine, role: users.Role = "editor", email: str = "ada@example.com") -> None:
     with engine.begin() as conn:
-        assert users.create(conn, email, name="Ada", role=role, password_hash=passwords.hashed(PASSWORD))
+        assert users.create(
+            conn, email, name="Ada", role=role, password_hash=passwords.hashed(PASSWORD), now=database_now(conn)
+        )
 
 
 def token_of(page: httpx.Response) -> str:
@@ -282,7 +284,7 @@ def test_a_sign_in_expires_and_a_new_password_ends_it(engine: Engine) -> None:
         secret = users.sign_in(conn, attempt.user, now=now)
         assert users.signed_in(conn, secret, now=now) == attempt.user
         assert users.signed_in(conn, secret, now=now + users.SIGNED_IN_FOR) is None
-        users.set_password(conn, "ada@example.com", "another hash")
+        users.set_password(conn, "ada@example.com", "another hash", now=database_now(conn))
         assert users.signed_in(conn, secret, now=now) is None
 
 

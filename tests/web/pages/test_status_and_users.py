@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from html import unescape
+from threading import Barrier
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,7 +15,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 
 from parcours.db.clock import now as database_now
-from parcours.db.tables import events, installation
+from parcours.db.tables import events, installation, users
 from parcours.db.tables.installation import WorkerSeen
 from tests.conftest import Run
 from tests.web.conftest import Client, count
@@ -99,7 +101,7 @@ def test_an_administrator_invites_and_the_link_sets_a_password_once(
     assert ("Only this machine can open the link" in invited.text) == link.startswith("http://127.0.0.1")
     path = urlsplit(unescape(link)).path
     # Until a password is chosen, which no sign-in can guess.
-    assert admin.get("/users").text.count("Invited") == 1
+    assert admin.get("/users").text.count(">Invited<") == 1
     with engine.connect() as conn:
         kept = conn.execute(text("SELECT password_hash FROM account WHERE email = 'ben@example.com'")).scalar_one()
     assert sign_in(client(open_to_all=False), "ben@example.com", kept).status_code == 401
@@ -121,13 +123,11 @@ def test_an_administrator_invites_and_the_link_sets_a_password_once(
     assert ben.get("/contacts/+new").status_code == 200
     admin.post(f"/users/{id_}", data={"csrf": token, "disable": "1"})
     assert ben.get("/contacts", follow_redirects=False).status_code == 303
-    link_page = admin.post(f"/users/{id_}", data={"csrf": token, "link": "1"}, headers=HTML).text
-    (link,) = re.findall(r'readonly value="([^"]+)"', link_page)
-    assert ben.get(urlsplit(unescape(link)).path).status_code == 410
+    shut = admin.post(f"/users/{id_}", data={"csrf": token, "link": "1"}, headers=HTML)
+    assert "Ben is disabled. Enable the account first." in shut.text
+    assert 'readonly value="' not in shut.text
     # Nobody locks themselves out.
     with engine.connect() as conn:
-        from parcours.db.tables import users
-
         me = users.find(conn, "ada@example.com")
     assert me is not None
     said = admin.post(f"/users/{me.id}", data={"csrf": token, "disable": "1"}, headers=HTML).text
@@ -164,6 +164,128 @@ def test_people_change_their_own_password_and_guessing_the_present_one_ends(admi
     for _ in range(6):
         changed("wrong")
     assert "The present password is wrong." in changed(NEW)
+
+
+def invited(admin: TestClient, email: str = "ben@example.com", role: str = "viewer") -> str:
+    """Invite somebody, and return the path of the link."""
+    token = token_of(admin.get("/users"))
+    page = admin.post("/users", data={"csrf": token, "email": email, "role": role}, headers=HTML)
+    return path_of(page.text)
+
+
+def path_of(page: str) -> str:
+    """Return the path of the link that a page of users shows."""
+    (link,) = re.findall(r'readonly value="([^"]+)"', page)
+    return urlsplit(unescape(link)).path
+
+
+def asked_of(admin: TestClient, engine: Engine, email: str, **action: str) -> str:
+    """Do something to an account, and return the page that says what came of it."""
+    with engine.connect() as conn:
+        user = users.find(conn, email)
+    assert user is not None
+    data = {"csrf": token_of(admin.get("/users")), **action}
+    return str(admin.post(f"/users/{user.id}", data=data, headers=HTML).text)
+
+
+def accept(client: Client, path: str) -> TestClient:
+    """Choose a password by a link, and return the browser."""
+    ben = client(open_to_all=False)
+    ben.post(path, data={"csrf": token_of(ben.get(path)), "password": NEW, "again": NEW})
+    return ben
+
+
+def test_users_show_when_they_last_signed_in_and_what_became_of_their_invitation(
+    admin: TestClient, client: Client, world: World
+) -> None:
+    path = invited(admin)
+    shown = text_of(admin.get("/users").text)
+    assert re.search(r"Ada ada@example.com .* Enabled Last signed in \d", shown)
+    assert re.search(r"Invited On \d[^.]*. The link is valid until \d", shown)
+    # As long as it is good, the same one.
+    again = path_of(asked_of(admin, world.engine, "ben@example.com", link="1"))
+    world.write("UPDATE account SET linked_at = linked_at - interval '3 days' WHERE email = 'ben@example.com'")
+    assert "The link has expired: send a new one." in admin.get("/users").text
+    renewed = path_of(asked_of(admin, world.engine, "ben@example.com", link="1"))
+    assert "The link has expired" not in admin.get("/users").text
+    for old in (path, again):
+        assert client(open_to_all=False).get(old).status_code == 410
+    accept(client, renewed)
+    assert "Never signed in" in admin.get("/users").text
+    # Of accounts from before sign-ins were kept, nobody knows.
+    world.write("UPDATE account SET sign_ins_kept = false WHERE email = 'ben@example.com'")
+    assert "No sign-in on record" in admin.get("/users").text
+
+
+def test_a_link_that_is_shown_again_is_good_no_longer_than_before(
+    admin: TestClient, client: Client, world: World
+) -> None:
+    invited(admin)
+    world.write("UPDATE account SET linked_at = linked_at - interval '2 days' WHERE email = 'ben@example.com'")
+    page = asked_of(admin, world.engine, "ben@example.com", link="1")
+    said = re.findall(r"valid until ([^.,]+, \d\d:\d\d)", text_of(page))
+    assert len(set(said)) == 1
+    assert len(said) == 2
+    assert client(open_to_all=False).get(path_of(page)).status_code == 200
+
+
+def test_an_invitation_is_withdrawn_until_a_password_is_chosen(
+    admin: TestClient, client: Client, engine: Engine
+) -> None:
+    path = invited(admin)
+    assert "The invitation of ben@example.com was withdrawn." in asked_of(
+        admin, engine, "ben@example.com", withdraw="1"
+    )
+    assert client(open_to_all=False).get(path).status_code == 410
+    assert "ben@example.com" not in admin.get("/users").text
+    ben = accept(client, invited(admin))
+    assert "has chosen a password already" in asked_of(admin, engine, "ben@example.com", withdraw="1")
+    assert sign_in(ben, "ben@example.com", NEW).status_code == 303
+
+
+def test_the_last_administrator_stays_one(client: Client, world: World, run: Run) -> None:
+    engine = world.engine
+    given_user(engine, "admin", "ada@example.com")
+    http = client()
+    # Who has no password yet is no administrator who can sign in.
+    invited(http, "ben@example.com", "admin")
+    for action in ({"disable": "1"}, {"role": "viewer"}):
+        assert "Ada is the only administrator." in asked_of(http, engine, "ada@example.com", **action)
+    given_user(engine, "admin", "eve@example.com")
+    asked_of(http, engine, "ada@example.com", role="editor")
+    assert "Ada is the only administrator." in asked_of(http, engine, "eve@example.com", disable="1")
+    # The command does what it is told, and says what that means.
+    said = run("users", "disable", "eve@example.com")
+    assert said.returncode == 0
+    assert "No administrator can sign in now" in said.stderr
+    assert "No administrator" not in run("users", "edit", "ada@example.com", "--role", "admin").stderr
+
+
+def test_two_administrators_cannot_take_each_others_role_at_the_same_time(engine: Engine) -> None:
+    for email in ("ada@example.com", "eve@example.com"):
+        given_user(engine, "admin", email)
+    both = Barrier(2)
+
+    def takes(email: str) -> bool:
+        both.wait(timeout=60)
+        with engine.begin() as conn:
+            user = users.find(conn, email)
+            assert user is not None
+            if not users.has_other_admin(conn, user):
+                return False
+            users.edit(conn, email, role="viewer")
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(takes, ("ada@example.com", "eve@example.com"))) == [False, True]
+
+
+def test_a_name_that_is_too_long_is_refused_and_nothing_typed_is_lost(admin: TestClient) -> None:
+    given = {"csrf": token_of(admin.get("/users")), "email": "ben@example.com", "name": "é" * 256, "role": "viewer"}
+    answer = admin.post("/users", data=given, headers=HTML)
+    assert answer.status_code == 400
+    assert "Enter at most 255 characters." in answer.text
+    assert given["name"] in answer.text
 
 
 def hidden(page: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from parcours.db import passwords
+from parcours.db.clock import now as database_now
 from parcours.db.tables import users
 from tests.ops.test_health_and_metrics import free_port
 from tests.web.conftest import Start, eventually
@@ -41,7 +42,12 @@ def sign_in(port: int) -> int:
 def test_twenty_who_sign_in_at_once_take_the_memory_of_a_few(start: Start, engine: Engine) -> None:
     with engine.begin() as conn:
         assert users.create(
-            conn, "ada@example.com", name="Ada", role="viewer", password_hash=passwords.hashed(PASSWORD)
+            conn,
+            "ada@example.com",
+            name="Ada",
+            role="viewer",
+            password_hash=passwords.hashed(PASSWORD),
+            now=database_now(conn),
         )
     port = free_port()
     with start("web", "--port", port) as process:
