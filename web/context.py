@@ -33,7 +33,7 @@ class Site:
 
     @property
     def zone(self) -> ZoneInfo:
-        """The timezone of contacts who have none, and of the times on pages."""
+        """The timezone of contacts who have none, and of the times on pages for who chose no other."""
         return self.settings.zone
 
 

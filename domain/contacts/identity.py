@@ -133,13 +133,23 @@ def timezone(name: str) -> str:
 
     Raises IdentityError with the nearest name.
     """
-    known = _timezones()
-    folded = name.strip().casefold()
-    if folded in known:
-        return known[folded]
+    found = known_timezone(name)
+    if found is not None:
+        return found
+    known, folded = _timezones(), name.strip().casefold()
     near = difflib.get_close_matches(folded, known, n=1)
     hint = f"did you mean {known[near[0]]!r}?" if near else "use a name like 'Europe/Paris'"
     raise IdentityError(f"unknown timezone {_shown(name)}; {hint}")
+
+
+def known_timezone(name: str) -> str | None:
+    """Return the canonical spelling of an IANA timezone, or None for what is none."""
+    return _timezones().get(name.strip().casefold())
+
+
+def timezones() -> list[str]:
+    """Return the names of all timezones, in order."""
+    return list(_timezones().values())
 
 
 def phone(text: str, country: str | None = None) -> str:

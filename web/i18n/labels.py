@@ -14,7 +14,7 @@ from parcours.domain.events import table
 from parcours.domain.time.dates import AT_ONCE, ContactDate
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.schedule import Timing
-from parcours.web.i18n.language import _, _n, day, instant, marked, number, reader
+from parcours.web.i18n.language import _, _n, day, marked, number, planned, reader
 from parcours.web.i18n.sentences import told
 from parcours.web.pages.charts import Bucket
 
@@ -193,7 +193,7 @@ def _timing(value: Timing) -> list[str]:
     elif value.date is not None:
         parts.append(_by_date(value.date))
     elif value.at is not None:
-        parts.append(_("on {instant}", instant=instant(value.at)))
+        parts.append(_("on {instant}", instant=planned(value.at)))
     elif value.hour is not None:
         parts.append(_("at {hour}", hour=_hour(value.hour)))
     if value.between is not None:

@@ -9,10 +9,13 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, tzinfo
 from functools import cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from parcours.domain.contacts import identity
 
 LANGUAGES = {"en": "English", "fr": "Français"}
 DEFAULT = "en"
@@ -27,29 +30,53 @@ _DECIMAL = {"en": ".", "fr": ","}
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How to speak to who reads the answer."""
+    """How to speak to who reads the answer.
+
+    `chosen` is the timezone that they chose, if they did. One that is not known here is `lost`, and `zone` the
+    installation's.
+    """
 
     language: str = DEFAULT
     zone: tzinfo = UTC
+    chosen: str | None = None
+    lost: bool = False
 
 
-# Frozen, so that nobody changes the default of all.
-_reader: ContextVar[Reader] = ContextVar("reader", default=Reader())  # noqa: B039
+@dataclass(slots=True)
+class _Answered:
+    """Whom a request is answered: one place for all threads that work at it, as we learn who it is."""
+
+    reader: Reader
+
+
+_answered: ContextVar[_Answered] = ContextVar("answered")
+_ANYBODY = Reader()
 
 
 @contextmanager
 def speaking(reader: Reader) -> Iterator[None]:
     """Speak to this reader within the block."""
-    token = _reader.set(reader)
+    token = _answered.set(_Answered(reader))
     try:
         yield
     finally:
-        _reader.reset(token)
+        _answered.reset(token)
 
 
 def reader() -> Reader:
     """Return whom the present request is answered."""
-    return _reader.get()
+    found = _answered.get(None)
+    return _ANYBODY if found is None else found.reader
+
+
+def show_times_in(chosen: str | None, installation: ZoneInfo) -> None:
+    """Show the times of the present answer in the timezone that its reader chose, otherwise in the installation's."""
+    found = _answered.get(None)
+    if found is None:
+        return
+    name = identity.known_timezone(chosen) if chosen else None
+    zone = installation if name is None else ZoneInfo(name)
+    found.reader = replace(found.reader, zone=zone, chosen=chosen or None, lost=bool(chosen) and name is None)
 
 
 def _(text: str, **values: object) -> str:
@@ -133,3 +160,12 @@ def instant(value: datetime) -> str:
     local = value.astimezone(reader().zone)
     joint = " à " if reader().language == "fr" else ", "
     return f"{day(local)}{joint}{local:%H:%M}"
+
+
+def planned(value: datetime) -> str:
+    """Return an instant that somebody set, which may have been in another timezone than the reader's.
+
+    Who chose a timezone is told that this is it.
+    """
+    about = reader()
+    return f"{instant(value)} ({about.zone})" if about.chosen and not about.lost else instant(value)

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from fastapi import Request, Response
 from sqlalchemy import Connection
@@ -21,14 +21,16 @@ from parcours.db.tables import campaigns, forms, segments
 from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign_file.build import to_data
 from parcours.domain.campaign_file.model import CampaignFile, SkipFile
+from parcours.domain.contacts import identity
 from parcours.domain.keys import slug
 from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import StepType
+from parcours.domain.time.zones import zone_of
 from parcours.producers.files.campaigns import CampaignFileError, read_text, value_of, write
 from parcours.services import apply_campaign, campaign_changes, campaign_plan
 from parcours.services.campaign_changes import Stamp, definition_of
 from parcours.services.campaign_plan import CampaignPlan
-from parcours.web.context import Site
+from parcours.web.context import Site, site_of
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
@@ -429,7 +431,8 @@ def _form(
         forms=sources,
         lost_forms=[key for key in draft.forms if key not in {form.key for form in sources}],
         categories=campaigns.categories(conn),
-        timezones=sorted(available_timezones()),
+        timezones=identity.timezones(),
+        zone=zone_of(draft.timezone, site_of(request).zone).key,
         reentry=[(key, _(text)) for key, text in REENTRY],
         catch_up=[(key, _(text)) for key, text in CATCH_UP],
         priority=[(key, _(text)) for key, text in PRIORITY],

@@ -23,7 +23,7 @@ from parcours.services import campaign_changes
 from parcours.services.launch import launch
 from parcours.web.context import Site
 from parcours.web.i18n.labels import interval
-from parcours.web.i18n.language import _, _n, instant, marked
+from parcours.web.i18n.language import _, _n, marked, planned
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.plan_words import effect_line
@@ -204,9 +204,9 @@ def reason_of(status: Status, now: datetime) -> str | None:
         case "paused":
             return _("The campaign is switched off.")
         case "scheduled" if status.publish_from:
-            return _("The campaign starts on {date}.", date=instant(status.publish_from))
+            return _("The campaign starts on {date}.", date=planned(status.publish_from))
         case "ended" if status.publish_until:
-            return _("The campaign ended on {date}.", date=instant(status.publish_until))
+            return _("The campaign ended on {date}.", date=planned(status.publish_until))
         case "category_off":
             return _("The campaign’s category is switched off.")
     return None

@@ -97,6 +97,13 @@ class Chart:
     width: int = WIDTH
 
     @property
+    def shares_hours(self) -> bool:
+        """Whether days begin within an hour of UTC, by which is counted: such an hour counts for the earlier day."""
+        if self.bucket != "day":
+            return False
+        return any((each.at.utcoffset() or timedelta()) % timedelta(hours=1) for each in self.columns)
+
+    @property
     def is_empty(self) -> bool:
         return not any(line.total for line in self.lines)
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
-from zoneinfo import available_timezones
 
 from fastapi import Request, Response
 from sqlalchemy import Connection
@@ -299,7 +298,7 @@ def _page(
         back=own or "/contacts",
         errors=dict(errors or {}),
         stages=known,
-        zones=sorted(available_timezones()),
+        zones=identity.timezones(),
         zone=site.zone.key,
         channels=list(dict.fromkeys([*CHANNELS, *(each for each in draft.refuse if each in CHANNELS)])),
         words=labels,

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from zoneinfo import available_timezones
 
 from fastapi import Request, Response
 from sqlalchemy import Connection
@@ -19,6 +18,7 @@ from parcours.db.tables.outbox import StepName
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.check import DATE_NAMES
 from parcours.domain.campaign_file.edit import EditError
+from parcours.domain.contacts import identity
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
 from parcours.domain.events.table import EVENT_TYPES
@@ -209,6 +209,7 @@ def _for_sample(
     return {
         "fields": samples.filled_in(fields, given, about, str(step.get("name") or key), sample),
         "sample": sample,
+        "zone": zone.key,
         "timing": draft_trees.timing_words(step, zone),
         "due": samples.due_for(step, kind.value, sample, zone, now),
     }
@@ -310,7 +311,8 @@ def of_settings(
         "errors": errors,
         "counted": counted,
         "categories": campaigns.categories(conn),
-        "timezones": sorted(available_timezones()),
+        "timezones": identity.timezones(),
+        "zone": zone_of(str(data.get("timezone") or ""), site.zone).key,
         "reentry": [(key, _(text)) for key, text in REENTRY],
         "catch_up": [(key, _(text)) for key, text in CATCH_UP],
         "priority": [(key, _(text)) for key, text in PRIORITY],

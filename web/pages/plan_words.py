@@ -15,7 +15,7 @@ from parcours.domain.time.intervals import parse_interval
 from parcours.services.campaign_effects import CampaignEffect
 from parcours.services.campaign_plan import KINDS, CampaignPlan
 from parcours.web.i18n.labels import interval
-from parcours.web.i18n.language import _, _n, instant, marked
+from parcours.web.i18n.language import _, _n, marked, planned
 from parcours.web.i18n.sentences import told
 from parcours.web.i18n.step_words import property_name, type_name
 from parcours.web.pages.step_titles import Names, quoted
@@ -100,7 +100,7 @@ def _when(value: object) -> str:
         at = datetime.fromisoformat(str(value))
     except ValueError:
         return str(value)
-    return str(value) if at.tzinfo is None else instant(at)
+    return str(value) if at.tzinfo is None else planned(at)
 
 
 def _called(each: Difference, what: RefersTo | None, names: Names) -> Difference:

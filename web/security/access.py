@@ -18,7 +18,7 @@ from parcours.db.tables.api_keys import Role
 from parcours.db.tables.users import User
 from parcours.domain.urls import origin_of
 from parcours.web.context import Site, site_of
-from parcours.web.i18n.language import _
+from parcours.web.i18n.language import _, show_times_in
 from parcours.web.problems import ProblemError
 from parcours.web.security.bodies import read_body
 
@@ -34,6 +34,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SIGN_IN_COOKIE = "parcours_session"
 BROWSER_COOKIE = "parcours_browser"
 DEVICE_COOKIE = "parcours_device"
+# Of who needs no sign-in, and so has no account that keeps it.
+ZONE_COOKIE = "parcours_timezone"
 DEVICE_KNOWN_FOR_SECONDS = 400 * 24 * 3600
 CSRF_FIELD = "csrf"
 CSRF_HEADER = "x-csrf-token"
@@ -95,7 +97,15 @@ def visitor(request: Request, site: Annotated[Site, Depends(site_of)]) -> Visito
 
 
 def known_visitor(request: Request, site: Site) -> Visitor | None:
-    """Return who looks at a page, if that is known."""
+    """Return who looks at a page, if that is known. From then on times are shown in the timezone of theirs."""
+    found = _known_visitor(request, site)
+    if found is not None:
+        chosen = request.cookies.get(ZONE_COOKIE) if found.user is None else found.user.timezone
+        show_times_in(chosen, site.zone)
+    return found
+
+
+def _known_visitor(request: Request, site: Site) -> Visitor | None:
     if site.open_to_all:
         return NEIGHBOUR
     secret = request.cookies.get(SIGN_IN_COOKIE)

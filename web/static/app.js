@@ -77,6 +77,23 @@ for (const button of document.querySelectorAll("[data-copies]")) {
   });
 }
 
+// Who chose no timezone, and whose browser is in another one, can choose that.
+function zoneOf(name) {
+  try {
+    return new Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions().timeZone;
+  } catch {
+    return name;
+  }
+}
+for (const form of document.querySelectorAll("[data-browser-zone]")) {
+  const zone = zoneOf();
+  if (!zone || zone === zoneOf(form.dataset.browserZone)) continue;
+  form.elements.timezone.value = zone;
+  const says = form.querySelector("[data-says]");
+  says.textContent = says.dataset.says.replace("*", zone);
+  form.hidden = false;
+}
+
 // Whoever leaves a form with something typed is asked.
 for (const form of document.querySelectorAll("form[data-unsaved]")) {
   // What an error brought back was typed, too.

@@ -121,6 +121,7 @@ TABLE = {
         GET /account
         POST /account/password
         POST /account/sign-ins/{id_}/end
+        POST /account/timezone
         POST /account/sign-out-everywhere
         GET /campaigns
         GET /campaigns/+new
