@@ -11,12 +11,20 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from parcours.web.context import Site, site_of
-from parcours.web.security.access import FormBody, Visitor, guard, posted, visitor
+from parcours.web.security.access import FormBody, Visitor, guard, may_edit, posted, visitor
 
 SiteOf = Annotated[Site, Depends(site_of)]
 VisitorOf = Annotated[Visitor, Depends(visitor)]
 # Of a POST; that it comes from a page of ours is already checked.
 FormOf = Annotated[FormBody, Depends(posted)]
+
+
+def _may_edit(found: VisitorOf) -> None:
+    may_edit(found)
+
+
+# Of a GET that asks for what only an editor can send: nobody fills in a form that is then refused.
+FOR_EDITORS = [Depends(_may_edit)]
 
 
 def pages_router() -> APIRouter:

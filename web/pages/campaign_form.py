@@ -33,7 +33,7 @@ from parcours.services.campaign_plan import CampaignPlan
 from parcours.web.context import Site, site_of
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.plan_words import (
     NO_NAMES,
     NO_TITLES,
@@ -261,13 +261,13 @@ def check(conn: Connection, draft: Draft, base: CampaignFile | None, zone: ZoneI
 # Pages.
 
 
-@router.get("/campaigns/+new")
+@router.get("/campaigns/+new", dependencies=FOR_EDITORS)
 def new(request: Request, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         return _form(request, conn, Draft(), None, CheckedForm())
 
 
-@router.get("/campaigns/{key}/edit")
+@router.get("/campaigns/{key}/edit", dependencies=FOR_EDITORS)
 def edit(request: Request, key: str, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         found = campaigns.find(conn, key)

@@ -25,7 +25,7 @@ from parcours.web.context import Site
 from parcours.web.i18n.labels import interval
 from parcours.web.i18n.language import _, _n, marked, planned
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.plan_words import effect_line
 from parcours.web.pages.rendering import redirect, render
 
@@ -242,7 +242,7 @@ def _ask(
 # Switching on and off.
 
 
-@router.get("/campaigns/{key}/publish")
+@router.get("/campaigns/{key}/publish", dependencies=FOR_EDITORS)
 def ask_to_publish(request: Request, key: str, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         found = campaigns.find(conn, key)
@@ -250,7 +250,7 @@ def ask_to_publish(request: Request, key: str, site: SiteOf) -> Response:
     return _ask(request, found, "publish", _("Switch on “{name}”?", name=found.name), consequences, _("Switch on"))
 
 
-@router.get("/campaigns/{key}/pause")
+@router.get("/campaigns/{key}/pause", dependencies=FOR_EDITORS)
 def ask_to_pause(request: Request, key: str, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         found = campaigns.find(conn, key)
@@ -340,7 +340,7 @@ def _switch(key: str, published: bool, site: Site, who: str) -> tuple[Found, cam
 # Copying and deleting.
 
 
-@router.get("/campaigns/{key}/clone")
+@router.get("/campaigns/{key}/clone", dependencies=FOR_EDITORS)
 def ask_to_clone(request: Request, key: str, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         found = campaigns.find(conn, key)
@@ -384,7 +384,7 @@ def _clone_page(
     return _ask(request, found, "clone", question, consequences, _("Copy"), status=status, fields=fields)
 
 
-@router.get("/campaigns/{key}/delete")
+@router.get("/campaigns/{key}/delete", dependencies=FOR_EDITORS)
 def ask_to_delete(request: Request, key: str, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         found = campaigns.find(conn, key)

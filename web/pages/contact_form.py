@@ -23,7 +23,7 @@ from parcours.services.contact_changes import CHANNELS, ContactChange
 from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _
-from parcours.web.pages import FormOf, SiteOf, pages_router
+from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, pages_router
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.paging import address
 from parcours.web.security.access import FormBody
@@ -103,7 +103,7 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-@router.get("/contacts/+new")
+@router.get("/contacts/+new", dependencies=FOR_EDITORS)
 def ask_new(request: Request, site: SiteOf) -> Response:
     """The form of a new contact."""
     return _page(request, site, ContactDraft(), None)
@@ -132,7 +132,7 @@ def create(request: Request, site: SiteOf, form: FormOf) -> Response:
     return _save(request, site, draft, None, checked_key("contact", key), change)
 
 
-@router.get("/contacts/{key:path}/edit")
+@router.get("/contacts/{key:path}/edit", dependencies=FOR_EDITORS)
 def ask_edit(request: Request, site: SiteOf, key: str) -> Response:
     """The form of a contact as it is."""
     with site.engine.connect() as conn:
@@ -154,7 +154,7 @@ def edit(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     return _save(request, site, draft, contact, contact.key, change)
 
 
-@router.get("/contacts/{key:path}/erase")
+@router.get("/contacts/{key:path}/erase", dependencies=FOR_EDITORS)
 def ask_erase(request: Request, site: SiteOf, key: str) -> Response:
     """Say what erasing a contact means."""
     with site.engine.connect() as conn:

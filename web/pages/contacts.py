@@ -31,7 +31,7 @@ from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, _n
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, pages_router
+from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, pages_router
 from parcours.web.pages.campaign_list import line_of
 from parcours.web.pages.kept_titles import titles_of
 from parcours.web.pages.rendering import redirect, render
@@ -93,7 +93,7 @@ def offer(request: Request, site: SiteOf) -> Response:
     return render(request, "contacts/found.html", rows=page.rows if page else (), by_address=by_address)
 
 
-@router.get("/contacts/{key:path}/leave")
+@router.get("/contacts/{key:path}/leave", dependencies=FOR_EDITORS)
 def ask_to_leave(request: Request, site: SiteOf, key: str) -> Response:
     """Say what taking a contact out of a campaign means."""
     with site.engine.connect() as conn:

@@ -10,7 +10,7 @@ from parcours.domain.campaign_file.edit import EditError, fresh_key
 from parcours.domain.keys import slug
 from parcours.services import drafts as service
 from parcours.web.i18n.language import _
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.campaign_templates import TEMPLATES, file_of
 from parcours.web.pages.rendering import redirect, render, sentence
 
@@ -25,7 +25,7 @@ def listed(request: Request, site: SiteOf, who: VisitorOf) -> Response:
         return render(request, "drafts/list.html", drafts=drafts.listed(conn, who.who))
 
 
-@router.get("/drafts/+new")
+@router.get("/drafts/+new", dependencies=FOR_EDITORS)
 def new(request: Request) -> Response:
     return render(request, "drafts/new.html", templates=TEMPLATES, name="", chosen="welcome", errors={})
 

@@ -23,7 +23,7 @@ from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, marked
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_choice, pages_router
+from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.emails import PREVIEW_POLICY, preview_of
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.pages.samples import sample_of
@@ -165,7 +165,7 @@ def key_of_subject(subject: str) -> str:
     return slug(FILLED_IN.sub(" ", subject)) or slug(subject)
 
 
-@router.get("/emails/+new")
+@router.get("/emails/+new", dependencies=FOR_EDITORS)
 def ask_new(request: Request, site: SiteOf) -> Response:
     """The form of a new email."""
     return _form(request, site, EmailDraft(), None, back=draft_choice.place(request.query_params.get("back", "")))
@@ -204,7 +204,7 @@ def preview(request: Request, site: SiteOf, form: FormOf) -> Response:
     return HTMLResponse(shown or "", headers=headers)
 
 
-@router.get("/emails/{key:path}/edit")
+@router.get("/emails/{key:path}/edit", dependencies=FOR_EDITORS)
 def ask_edit(request: Request, site: SiteOf, key: str) -> Response:
     """The form of an email as it is."""
     with site.engine.connect() as conn:

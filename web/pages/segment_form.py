@@ -23,7 +23,7 @@ from parcours.services.segment_json import definition
 from parcours.web.context import Site
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, draft_choice, pages_router, rule_form
+from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, draft_choice, pages_router, rule_form
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.pages.rule_form import RuleForm
 from parcours.web.paging import address
@@ -159,7 +159,7 @@ def apply(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     return redirect(request, draft.back or own, flash=said)
 
 
-@router.get("/segments/{key:path}/delete")
+@router.get("/segments/{key:path}/delete", dependencies=FOR_EDITORS)
 def ask_delete(request: Request, site: SiteOf, key: str) -> Response:
     """Say what deleting a segment means, or what uses it."""
     with site.engine.connect() as conn:

@@ -20,7 +20,7 @@ from parcours.services import manual_changes
 from parcours.services.segment_explained import in_words
 from parcours.web.i18n.conditions import condition
 from parcours.web.i18n.language import _, _n, marked
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_choice, pages_router
+from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.contacts import A_PAGE
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.paging import address, before_of, next_address, page_of
@@ -57,7 +57,7 @@ def show_all(request: Request, site: SiteOf) -> Response:
     )
 
 
-@router.get("/segments/+new")
+@router.get("/segments/+new", dependencies=FOR_EDITORS)
 def ask_new(request: Request, site: SiteOf) -> Response:
     """The form of a new segment."""
     asked = request.query_params

@@ -248,8 +248,11 @@ def test_a_viewer_may_not_change_anything(client: Client, world: World) -> None:
     http = client(open_to_all=False)
     given_user(world.engine, role="viewer")
     sign_in(http)
-    token = token_of(http.get("/campaigns/+new"))
+    token = token_of(http.get("/campaigns"))
     assert http.post("/campaigns/+new", data={"csrf": token, **filled(), "do": "review"}).status_code == 403
+    refused = http.get("/campaigns/+new?as=yaml", headers={"accept": "text/html"})
+    assert refused.status_code == 403
+    assert "You have read-only access" in refused.text
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def test_messages_that_were_not_delivered_are_sent_again_from_the_page(client: C
     seen = guarded.get("/campaigns/c/failures").text
     assert "another reason" in seen
     assert "Send again" not in seen
-    forbidden = {**given, "why": "another reason", "csrf": token_of(guarded.get("/campaigns/+new"))}
+    forbidden = {**given, "why": "another reason", "csrf": token_of(guarded.get("/campaigns"))}
     assert guarded.post("/campaigns/c/failures", data=forbidden).status_code == 403
 
 

@@ -124,22 +124,15 @@ TABLE = {
         POST /account/timezone
         POST /account/sign-out-everywhere
         GET /campaigns
-        GET /campaigns/+new
         GET /drafts
-        GET /drafts/+new
         GET /drafts/{draft_id}
         GET /drafts/{draft_id}/review
         GET /campaigns/{key}
         GET /campaigns/{key}/activity
         GET /campaigns/{key}/ahead
-        GET /campaigns/{key}/clone
-        GET /campaigns/{key}/delete
         GET /campaigns/{key}/build
         GET /campaigns/{key}/build/review
-        GET /campaigns/{key}/edit
         GET /campaigns/{key}/live
-        GET /campaigns/{key}/pause
-        GET /campaigns/{key}/publish
         GET /campaigns/{key}/try
         GET /campaigns/{key}/versions
         GET /campaigns/{key}/versions/{version}
@@ -151,24 +144,16 @@ TABLE = {
         GET /contacts/+import
         GET /contacts/+import/{id_}
         GET /contacts/+import/{id_}/rejected
-        GET /contacts/+new
-        GET /contacts/{key:path}/edit
-        GET /contacts/{key:path}/erase
         GET /contacts/{key:path}/export
-        GET /contacts/{key:path}/leave
         GET /emails
-        GET /emails/+new
         GET /emails/{key:path}
-        GET /emails/{key:path}/edit
         GET /emails/{key:path}/preview
         GET /forms
         GET /forms/{key:path}
         GET /segments
         GET /start
         GET /status
-        GET /segments/+new
         GET /segments/{key:path}
-        GET /segments/{key:path}/delete
         GET /segments/{key:path}/edit
         GET /segments/{key:path}/export
         POST /sign-out
@@ -179,6 +164,21 @@ TABLE = {
         POST /users/{id_}
     """,
     EDIT: """
+        GET /contacts/+new
+        GET /contacts/{key:path}/edit
+        GET /contacts/{key:path}/erase
+        GET /emails/+new
+        GET /emails/{key:path}/edit
+        GET /campaigns/+new
+        GET /campaigns/{key}/edit
+        GET /contacts/{key:path}/leave
+        GET /campaigns/{key}/publish
+        GET /campaigns/{key}/pause
+        GET /campaigns/{key}/clone
+        GET /campaigns/{key}/delete
+        GET /drafts/+new
+        GET /segments/{key:path}/delete
+        GET /segments/+new
         POST /campaigns/+new
         POST /campaigns/{key}/build
         POST /campaigns/{key}/build/count
