@@ -204,7 +204,7 @@ def operate(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf, 
             if does == "rebase" and bench.found is not None:
                 drafts.rebase(conn, bench.draft, bench.found.version, now=now)
                 return redirect(request, f"{bench.base}/review")
-            work = DraftOperation(conn, bench, form)
+            work = DraftOperation(conn, bench, form, site.zone)
             change = work.change(does)
             changed = service.change(conn, bench.draft, revision, change, said=work.said, now=now)
         except (EditError, OvertakenError) as error:

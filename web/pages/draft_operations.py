@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
@@ -16,6 +17,7 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.keys import slug
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind
+from parcours.domain.time.zones import zone_of
 from parcours.producers.files.campaigns import CampaignFileError, value_of
 from parcours.producers.files.comments import with_notes
 from parcours.services import drafts as service
@@ -34,10 +36,12 @@ _YAML = Path("campaign.yaml")
 class DraftOperation:
     """One operation that a form asks for: what it does to the file, what it is called, and what to show then."""
 
-    def __init__(self, conn: Connection, bench: Bench, form: FormBody) -> None:
+    def __init__(self, conn: Connection, bench: Bench, form: FormBody, zone: ZoneInfo) -> None:
         self.conn = conn
         self.bench = bench
         self.form = form
+        # Of dates in a campaign that has none of its own.
+        self.zone = zone
         self.key = form.text("step")
         self.said = ""
         self.shows: str | None = self.key or None
@@ -203,11 +207,13 @@ class DraftOperation:
         values["catch_up"] = {"skip": panels.written_length(form, "catch_up_skip")} if catch_up == "skip" else None
         if catch_up == "shift":
             values["catch_up"] = "shift"
+        zone = zone_of(str(before.get("timezone") or ""), self.zone)
         for name in ("publish_from", "publish_until"):
-            was = str(before.get(name) or "")
+            was = before.get(name)
             text = form.text(name).strip()
-            # A date that is shown as it is keeps its seconds and offset.
-            values[name] = was if was and text == was[:16] else text or None
+            # A date that is left as it was keeps its seconds and offset, but for those of another timezone.
+            kept = values["timezone"] == (before.get("timezone") or None) and text == panels.moment_of(was, zone)
+            values[name] = was if was and kept else text or None
         if "note" in form:
             values["note"] = _note(form)
         values["goal"] = setting_rows.goal(form, before.get("goal"))

@@ -272,10 +272,11 @@ def of_settings(
     goal = data.get("goal")
     entry = data["entry"] if isinstance(data.get("entry"), Mapping) else {}
     goal_kind = setting_rows.goal_kind(goal)
+    zone = zone_of(str(data.get("timezone") or ""), site.zone)
     return {
         "panel": "settings",
         "settings": {name: str(data.get(name) or "") for name in (*SETTINGS, "campaign", "note")},
-        "moments": {name: str(data.get(name) or "")[:16] for name in ("publish_from", "publish_until")},
+        "moments": {name: panels.moment_of(data.get(name), zone) for name in ("publish_from", "publish_until")},
         "segments": usable,
         "picked": picked,
         "lost": [key for key in picked if key not in {each.key for each in usable}],
@@ -312,7 +313,7 @@ def of_settings(
         "counted": counted,
         "categories": campaigns.categories(conn),
         "timezones": identity.timezones(),
-        "zone": zone_of(str(data.get("timezone") or ""), site.zone).key,
+        "zone": zone.key,
         "reentry": [(key, _(text)) for key, text in REENTRY],
         "catch_up": [(key, _(text)) for key, text in CATCH_UP],
         "priority": [(key, _(text)) for key, text in PRIORITY],

@@ -6,7 +6,9 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from parcours.domain import operators
 from parcours.domain.contacts.contact import ATTRIBUTES
@@ -382,6 +384,20 @@ class Length:
 
     n: str = ""
     unit: str = "days"
+
+
+def moment_of(value: object, zone: ZoneInfo) -> str:
+    """Return a date of a draft as a field of day and time has it, in the campaign's timezone.
+
+    A text that is no date is returned as far as such a field would show it.
+    """
+    text = str(value or "")
+    try:
+        at = datetime.fromisoformat(text)
+        local = at if at.tzinfo is None else at.astimezone(zone)
+    except (ValueError, OverflowError):
+        return text[:16]
+    return local.replace(tzinfo=None).isoformat(timespec="minutes")
 
 
 def length_of(value: Any) -> Length:

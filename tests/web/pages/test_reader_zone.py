@@ -12,6 +12,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 
 from parcours.db.tables import outcomes
+from parcours.web.i18n.language import Reader, planned, speaking
+from parcours.web.pages.panels import moment_of
 from tests.conftest import Run
 from tests.web.conftest import Client
 from tests.web.pages.test_overview_pages import text_of
@@ -152,3 +154,29 @@ def test_the_command_sets_timezones(run: Run, ada: TestClient) -> None:
     assert "nothing to change" in run("users", "edit", "ada@example.com").stderr
     run("users", "edit", "ada@example.com", "--timezone", "")
     assert "Times in Europe/Paris" in text_of(ada.get("/campaigns/c").text)
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("2026-12-24T09:00:00+09:00", "2026-12-24T01:00"),
+        ("2026-12-24T09:00:00+01:00", "2026-12-24T09:00"),
+        ("2026-12-24T09:00", "2026-12-24T09:00"),
+        ("2026-12-24", "2026-12-24T00:00"),
+        ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00"),
+        ("tomorrow or the day after", "tomorrow or the "),
+        (None, ""),
+    ],
+)
+def test_a_date_of_a_draft_is_shown_in_the_timezone_of_the_campaign(written: object, shown: str) -> None:
+    assert moment_of(written, ZoneInfo("Europe/Paris")) == shown
+
+
+def test_a_date_of_a_campaign_that_a_reader_elsewhere_sees_names_the_timezone() -> None:
+    for reader, said in (
+        (Reader("en", ZoneInfo("Asia/Tokyo"), "Asia/Tokyo"), "2 Jun 2026, 07:30 (Asia/Tokyo)"),
+        (Reader("en", ZoneInfo("Europe/Paris")), "2 Jun 2026, 00:30"),
+        (Reader("en", ZoneInfo("Europe/Paris"), "Europe/Atlantis", lost=True), "2 Jun 2026, 00:30"),
+    ):
+        with speaking(reader):
+            assert planned(AT) == said
