@@ -71,7 +71,7 @@ class Account(NamedTuple):
         return None if self.linked_at is None else self.linked_at + INVITED_FOR
 
 
-class Known(NamedTuple):
+class KnownUser(NamedTuple):
     """An account and what tells its present password from others: a link for a new one is good until it changes."""
 
     user: User
@@ -176,12 +176,12 @@ def find(conn: Connection, email: str) -> User | None:
     return None if row is None else User(*row[:6])
 
 
-def by_id(conn: Connection, id_: int) -> Known | None:
+def by_id(conn: Connection, id_: int) -> KnownUser | None:
     """Return an account by its number."""
     row = conn.execute(sql["by_id"], {"id": id_}).one_or_none()
     if row is None:
         return None
-    return Known(User(*row[:6]), _hash(row.password_hash).hex()[:16], row.invited, row.linked_at)
+    return KnownUser(User(*row[:6]), _hash(row.password_hash).hex()[:16], row.invited, row.linked_at)
 
 
 def edit(conn: Connection, email: str, *, name: str | None = None, role: Role | None = None) -> User | None:

@@ -112,10 +112,7 @@ def up(
         if open_to_all:
             here.say("Only this machine can reach it. No API key or sign-in is needed.")
         else:
-            here.say(
-                f"Other machines can reach {host}: programs need an API key (`parcours keys create`), people an "
-                "account (`parcours users create`)."
-            )
+            _say_who_reaches(here, host, settings)
         if settings.smtp_url is None:
             shown = f", and shown at {server.address}/mail" if open_to_all else ""
             here.say(f"PARCOURS_SMTP_URL is not set; mail is written to {settings.home / 'mail'}{shown}.")
@@ -126,6 +123,15 @@ def up(
     if lost:
         raise CampaignError(f"stopped because {lost[0]!r} ended unexpectedly; see the log, then restart")
     here.say("Stopped.")
+
+
+def _say_who_reaches(here: Session, host: str, settings: Settings) -> None:
+    here.say(
+        f"Other machines can reach {host}: programs need an API key (`parcours keys create`), people an account "
+        "(`parcours users create`)."
+    )
+    if "public_url" not in settings.model_fields_set:
+        here.say(f"PARCOURS_PUBLIC_URL is not set; links in messages lead to {settings.public_url}.")
 
 
 def _database(here: Session) -> Engine:

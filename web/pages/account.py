@@ -7,15 +7,15 @@ from fastapi import APIRouter, Depends, Request, Response
 from parcours.db import passwords
 from parcours.db.clock import now as database_now
 from parcours.db.tables import users
-from parcours.db.tables.users import Attempt
+from parcours.db.tables.users import Attempt, Throttled
 from parcours.domain.contacts import identity
 from parcours.domain.contacts.identity import IdentityError
 from parcours.web.context import Site
 from parcours.web.i18n.language import _, reader, show_times_in
 from parcours.web.pages import SiteOf, VisitorOf
 from parcours.web.pages.rendering import is_ours, redirect, render
-from parcours.web.pages.sign_in import A_YEAR_SECONDS, BUSY, HOME, OpenFormOf, signed_out
-from parcours.web.pages.users import wrong_password
+from parcours.web.pages.sign_in import A_YEAR_SECONDS, BUSY, HOME, OpenFormOf, signed_out, too_many
+from parcours.web.pages.users import password_rule, wrong_password
 from parcours.web.security.access import (
     SIGN_IN_COOKIE,
     ZONE_COOKIE,
@@ -70,6 +70,7 @@ def _page(
         "account.html",
         status,
         lines=lines,
+        password_rule=password_rule(),
         timezone=timezone,
         wrong=[error] if error else [],
         timezones=identity.timezones(),
@@ -85,7 +86,8 @@ def change_password(request: Request, site: SiteOf, found: VisitorOf, form: Open
     email, new = found.user.email, form.text("password")
     source = source_of(request, email)
     with site.engine.begin() as conn:
-        attempt = users.begin(conn, email, source, now=database_now(conn))
+        now = database_now(conn)
+        attempt = users.begin(conn, email, source, now=now)
     # As for a sign-in: whoever sits down at an open browser cannot try passwords without end.
     try:
         is_right = isinstance(attempt, Attempt) and passwords.is_right(attempt.password_hash, form.text("present"))
@@ -96,7 +98,9 @@ def change_password(request: Request, site: SiteOf, found: VisitorOf, form: Open
         with site.engine.begin() as conn:
             users.withdraw(conn, attempt)
         return redirect(request, OWN, flash=_(BUSY), kind="error")
-    if not is_right or not isinstance(attempt, Attempt):
+    if isinstance(attempt, Throttled):
+        return redirect(request, OWN, flash=too_many(attempt, now), kind="error")
+    if not is_right:
         return redirect(request, OWN, flash=_("The present password is wrong."), kind="error")
     with site.engine.begin() as conn:
         now = database_now(conn)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from datetime import datetime
 from typing import Annotated
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.requests import ClientDisconnect
@@ -16,11 +17,11 @@ from parcours.db.clock import now as database_now
 from parcours.db.tables import users
 from parcours.db.tables.users import Throttled
 from parcours.web.context import site_of
-from parcours.web.i18n.language import LANGUAGES, _, _n, marked
+from parcours.web.i18n.language import LANGUAGES, _, _n, marked, show_times_in
 from parcours.web.pages import SiteOf
 from parcours.web.pages.middleware import LANGUAGE_COOKIE
 from parcours.web.pages.rendering import is_ours, redirect, render
-from parcours.web.problems import ProblemError
+from parcours.web.problems import ProblemError, problem
 from parcours.web.security.access import (
     BROWSER_COOKIE,
     CSRF_FIELD,
@@ -68,27 +69,22 @@ def sign_in(request: Request, site: SiteOf, form: OpenFormOf) -> Response:
     if site.open_to_all:
         return redirect(request, HOME)
     goal, email = form.text("next"), form.text("email").strip()
+    # What was typed when a session ended goes along until somebody is in.
+    kept = {"held": form.text("held"), "held_to": form.text("held_to")}
     source = source_of(request, email)
     with site.engine.begin() as conn:
         now = database_now(conn)
         attempt = users.begin(conn, email, source, now=now)
     if isinstance(attempt, Throttled):
         wait = (attempt.until - now).total_seconds()
-        minutes = max(1, math.ceil(wait / 60))
-        sentence = _n(
-            "Too many failed sign-ins. Try again in {n} minute.",
-            "Too many failed sign-ins. Try again in {n} minutes.",
-            minutes,
-        )
-        return _later(request, goal, email, sentence, math.ceil(wait))
+        return _later(request, goal, email, too_many(attempt, now), math.ceil(wait), **kept)
     try:
         right = passwords.is_right(attempt.password_hash, form.text("password"))
     except passwords.BusyError:
         with site.engine.begin() as conn:
             users.withdraw(conn, attempt)
-        return _later(request, goal, email, _(BUSY), BUSY_SECONDS)
+        return _later(request, goal, email, _(BUSY), BUSY_SECONDS, **kept)
     if not right or attempt.user is None or attempt.password_hash is None:
-        kept = {"held": form.text("held"), "held_to": form.text("held_to")}
         said = _("The address or the password is wrong.")
         return _page(request, goal, email=email, error=said, status=401, **kept)
     renewed = _renewed(attempt.password_hash, form.text("password"))
@@ -98,14 +94,22 @@ def sign_in(request: Request, site: SiteOf, form: OpenFormOf) -> Response:
             users.renew_hash(conn, attempt.user, before=attempt.password_hash, password_hash=renewed)
         agent = request.headers.get("user-agent", "")
         secret = users.sign_in(conn, attempt.user, now=now, address=client_address(request), agent=agent)
-    held, held_to = form.text("held"), form.text("held_to")
-    if held and is_ours(held_to):
-        answer = _resumed(request, attempt.user, held, held_to)
+    if kept["held"] and is_ours(kept["held_to"]):
+        answer = _resumed(request, attempt.user, kept["held"], kept["held_to"])
     else:
         answer = redirect(request, goal if is_ours(goal) else HOME)
     set_cookie(request, answer, SIGN_IN_COOKIE, secret, seconds=int(users.SIGNED_IN_FOR.total_seconds()))
     remember_device(request, answer, attempt.user.email)
     return answer
+
+
+def too_many(attempt: Throttled, now: datetime) -> str:
+    """Return when somebody who failed too often may try again."""
+    return _n(
+        "Too many failed sign-ins. Try again in {n} minute.",
+        "Too many failed sign-ins. Try again in {n} minutes.",
+        max(1, math.ceil((attempt.until - now).total_seconds() / 60)),
+    )
 
 
 def _renewed(password_hash: str, password: str) -> str | None:
@@ -137,8 +141,8 @@ async def held_form(request: Request) -> str | None:
 def ask_again(request: Request, held: str) -> Response:
     """Ask for a sign-in, and keep what was typed meanwhile."""
     if request.headers.get("hx-request"):
-        # A part of a page: the page itself still has what was typed.
-        return redirect(request, "/sign-in?" + urlencode({"next": HOME}))
+        # A part of a page: the page itself still has what was typed, and must not be left.
+        return problem(401, "the session has ended; sign in again")
     said = _("Your session has ended. Sign in again; what you entered is kept.")
     return _page(request, HOME, error=said, status=401, held=held, held_to=_path(request))
 
@@ -154,11 +158,12 @@ def _resumed(request: Request, user: users.User, held: str, to: str) -> Response
     except (ValueError, TypeError):
         return redirect(request, HOME)
     request.state.visitor = Visitor(user.email, user.role, user)
+    show_times_in(user.timezone, site_of(request).zone)
     return render(request, "resume.html", pairs=pairs[:MOST_FIELDS], to=to)
 
 
-def _later(request: Request, goal: str, email: str, sentence: str, seconds: int) -> Response:
-    answer = _page(request, goal, email=email, error=sentence, status=429)
+def _later(request: Request, goal: str, email: str, sentence: str, seconds: int, **kept: str) -> Response:
+    answer = _page(request, goal, email=email, error=sentence, status=429, **kept)
     answer.headers["Retry-After"] = str(max(1, seconds))
     return answer
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from parcours.db import passwords
 from parcours.db.clock import now as database_now
 from parcours.db.tables import users
-from parcours.db.tables.users import INVITED_FOR, LEAST_PASSWORD, MOST_PASSWORD, Account, Known, Role, User
+from parcours.db.tables.users import INVITED_FOR, LEAST_PASSWORD, MOST_PASSWORD, Account, KnownUser, Role, User
 from parcours.domain.contacts.identity import is_address
 from parcours.domain.errors import NotFoundError
 from parcours.domain.gate import MAX_NAME
@@ -122,7 +122,7 @@ def _invitation(user: Account, now: datetime) -> str:
     return _("On {day}. The link is valid until {instant}.", day=since, instant=instant(user.link_until))
 
 
-def _renew(conn: Connection, known: Known) -> None:
+def _renew(conn: Connection, known: KnownUser) -> None:
     """Begin an invitation anew whose link has expired. One that has not is shown again as it was sent."""
     now = database_now(conn)
     if known.invited and (known.linked_at is None or known.linked_at + INVITED_FOR <= now):
@@ -162,6 +162,11 @@ def wrong_password(password: str, again: str) -> str | None:
     return None if password == again else _("The two passwords differ.")
 
 
+def password_rule() -> str:
+    """Return what a new password must be, to stand below its field."""
+    return _("{least} to {most} characters.", least=LEAST_PASSWORD, most=MOST_PASSWORD)
+
+
 def _role(text: str) -> Role:
     if text not in get_args(Role):
         raise ProblemError(422, _("Choose a role."))
@@ -192,13 +197,17 @@ def _link(request: Request, site: Site, user: User) -> tuple[str, datetime]:
         since = known.linked_at
     until = since + INVITED_FOR
     token = site.tokens.sign("invitation", [user.id, int(until.timestamp()), known.mark])
-    base = site.settings.public_url or str(request.base_url)
+    # Where nobody set how we are reached, the address by which the administrator does is a better one than the default.
+    is_set = "public_url" in site.settings.model_fields_set
+    base = site.settings.public_url if is_set else str(request.base_url)
     return f"{base.rstrip('/')}/invitation/{token}", until
 
 
 def _ask(request: Request, user: User | None, token: str, error: str | None = None) -> Response:
     status = 410 if user is None else 400 if error else 200
-    return render(request, "invitation.html", status, user=user, token=token, error=error)
+    return render(
+        request, "invitation.html", status, user=user, token=token, error=error, password_rule=password_rule()
+    )
 
 
 def _page(

@@ -22,7 +22,9 @@ function flash(text) {
   document.getElementById("flashes").replaceChildren(line);
 }
 for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
-  document.body.addEventListener(failure, () => flash(document.body.dataset.failed));
+  document.body.addEventListener(failure, (event) => {
+    flash(event.detail.xhr?.status === 401 ? document.body.dataset.ended : document.body.dataset.failed);
+  });
 }
 
 // What goes to a frame leaves the page and what is typed in it alone.

@@ -163,7 +163,7 @@ def test_people_change_their_own_password_and_guessing_the_present_one_ends(admi
     assert other.get("/campaigns", follow_redirects=False).status_code == 303
     for _ in range(6):
         changed("wrong")
-    assert "The present password is wrong." in changed(NEW)
+    assert "Too many failed sign-ins. Try again in 15 minutes." in changed(NEW)
 
 
 def invited(admin: TestClient, email: str = "ben@example.com", role: str = "viewer") -> str:
@@ -280,6 +280,29 @@ def test_two_administrators_cannot_take_each_others_role_at_the_same_time(engine
         assert sorted(pool.map(takes, ("ada@example.com", "eve@example.com"))) == [False, True]
 
 
+def test_a_link_leads_to_where_the_administrator_is_unless_a_public_address_is_set(
+    client: Client, world: World
+) -> None:
+    given = {"email": "ben@example.com", "role": "viewer"}
+    for http, begins in (
+        (client(), "http://testserver/"),
+        (client(public_url="http://example.com"), "http://example.com/"),
+    ):
+        world.write("DELETE FROM account")
+        page = http.post("/users", data={"csrf": token_of(http.get("/users")), **given}, headers=HTML).text
+        assert f'readonly value="{begins}invitation/' in page
+
+
+def test_an_address_with_letters_beyond_ascii_is_no_error_of_the_browser(admin: TestClient) -> None:
+    """Browsers refuse what is right before the @ in fields of type email."""
+    for page in (admin.get("/users"), admin.get("/sign-in")):
+        assert 'type="email"' not in page.text
+        assert 'inputmode="email"' in page.text
+    token = token_of(admin.get("/users"))
+    given = {"csrf": token, "email": "béa@exämple.com", "name": "Béa 🎉", "role": "viewer"}
+    assert "Link for Béa 🎉" in admin.post("/users", data=given, headers=HTML).text
+
+
 def test_a_name_that_is_too_long_is_refused_and_nothing_typed_is_lost(admin: TestClient) -> None:
     given = {"csrf": token_of(admin.get("/users")), "email": "ben@example.com", "name": "é" * 256, "role": "viewer"}
     answer = admin.post("/users", data=given, headers=HTML)
@@ -306,6 +329,10 @@ def test_what_was_typed_when_the_session_ended_is_sent_after_signing_in_again(ad
         for name in ("held", "held_to", "csrf")
     }
     account = {"email": "ada@example.com", "password": "wrong"}
+    # Nor is it lost by who tries too often.
+    for _ in range(users.MOST_FAILURES + 1):
+        late = admin.post("/sign-in", data={**held, "email": "nobody@example.com", "password": "x"}, headers=HTML)
+    assert (late.status_code, 'name="held"' in late.text) == (429, True)
     asked = admin.post("/sign-in", data={**held, **account}, headers=HTML)
     assert 'name="held"' in asked.text
     resumed = admin.post("/sign-in", data={**held, **account, "password": PASSWORD}, headers=HTML)
@@ -318,6 +345,11 @@ def test_what_was_typed_when_the_session_ended_is_sent_after_signing_in_again(ad
     }
     done = admin.post("/contacts/+new", data={name: fields[name] for name in typed}, headers=HTML)
     assert done.url.path == "/contacts/ann@example.com"
+    # A part of a page is not answered with another page, which would take the place of what is typed.
+    world.write("DELETE FROM sign_in")
+    part = admin.post("/campaigns/+new/check", data=typed, headers={**HTML, "hx-request": "true"})
+    assert part.status_code == 401
+    assert "hx-redirect" not in part.headers
     # What no page of ours sent is not kept, and nothing leads to another site.
     world.write("DELETE FROM sign_in")
     assert admin.post("/contacts/+new", data={"email": "x"}, follow_redirects=False).status_code == 303
