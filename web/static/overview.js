@@ -14,8 +14,11 @@ function putIn(html) {
     if (here.matches(":hover") && here.id === "chart") continue;
     // Somebody reads older entries.
     if (here.id === "entries" && !document.getElementById("older")) continue;
+    // Somebody chooses days.
+    if (here.form && (here === document.activeElement || here.value !== here.defaultValue)) continue;
     const focused = here.contains(document.activeElement) && document.activeElement.getAttribute("href");
     here.replaceWith(part);
+    window.htmx?.process(part);
     if (focused) for (const link of part.querySelectorAll("a")) if (link.getAttribute("href") === focused) link.focus();
   }
 }

@@ -157,6 +157,17 @@ def test_an_htmx_request_gets_the_part_that_changes_and_the_address_alone_the_pa
         assert 'aria-current="page"' in part.text
 
 
+def test_the_number_of_failures_and_the_range_move_with_the_page(client: Client, world: World) -> None:
+    travelled(world)
+    http = client()
+    for tab in ("path", "actions", "contacts", "failures"):
+        live = http.get(f"/campaigns/c/live?tab={tab}").text
+        (number,) = re.findall(r'<span class="count bad" id="trouble" data-live[^>]*>[^<]*</span>', live)
+        assert number in http.get(f"/campaigns/c/{tab}" if tab != "path" else "/campaigns/c").text
+    live = http.get("/campaigns/c/live?tab=path").text
+    assert {"ranges", "first-day", "last-day"} <= set(re.findall(r'id="([^"]+)" data-live', live))
+
+
 def test_live_parts_are_those_of_the_page(client: Client, world: World) -> None:
     travelled(world)
     http = client()
