@@ -53,6 +53,16 @@ class TreeStep:
     # What it does, in words.
     words: str = ""
 
+    @property
+    def key(self) -> str:
+        return self.step.key
+
+    @property
+    def jump(self) -> str | None:
+        """The key of the step that it jumps to; None of all that do not jump."""
+        name = self.step.type.jumps
+        return None if name is None else str(getattr(self.step.properties, name))
+
 
 def tree(
     campaign: Campaign, figures: Mapping[str, StepFigures], *, came: int, names: Names | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -222,6 +223,66 @@ def test_a_map_jumps_to_a_step_of_a_large_tree(build: str, world: World, tab: Pa
     tab.locator("#map a[href='#card-t39']").click()
     expect(tab.locator("#card-t39")).to_be_focused()
     expect(tab.locator("#card-t39")).to_be_in_viewport()
+    tab.close()
+
+
+JUMPS = """
+- step: hello
+  name: Say hello to everybody who came in by the form of the summer fair
+  action: contact.points
+  with: {points: 1}
+  then:
+    - step: visited
+      decision: page.hit
+      with: {url: "*"}
+      within: 3 days
+      yes:
+        - step: hot
+          action: contact.tags
+          with: {add: [hot]}
+          then: [{step: back, action: campaign.jump, with: {to: hello}, after: 1 day}]
+      no:
+        - {step: again, name: Start again, action: campaign.jump, with: {to: hello}, after: 1 day}
+        - {step: on, action: campaign.jump, with: {to: last}}
+- step: last
+  action: contact.points
+  with: {points: 2}
+"""
+# The arrows that a tree has: where each leads, and whether it lies over words or figures.
+ARROWS = """() => {
+  const said = [...document.querySelectorAll(".tree .step-name > div, .step-figures")];
+  const texts = said.map((each) => each.getBoundingClientRect());
+  const hits = (box) => texts.some((text) =>
+    box.left < text.right && text.left < box.right && box.top < text.bottom && text.top < box.bottom);
+  return [...document.querySelectorAll("svg.jumps .jump-head")].map((head) => {
+    const box = head.getBoundingClientRect(), middle = box.top + box.height / 2;
+    const kind = [...document.querySelectorAll(".tree .kind")].find((each) => {
+      const icon = each.getBoundingClientRect();
+      return icon.top < middle && middle < icon.bottom && icon.left >= box.right - 1;
+    });
+    return [kind?.closest("[data-step]").dataset.step, hits(box)];
+  });
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_jumps_are_arrows_in_the_builder_and_in_the_overview(build: str, world: World, tab: Page, width: int) -> None:
+    world.campaign(JUMPS, key="jumps", name="Jumps")
+    tab.set_viewport_size({"width": width, "height": 900})
+    for address in (build.replace("/c/", "/jumps/"), build.replace("/c/build", "/jumps")):
+        tab.goto(address)
+        expect(tab.locator("svg.jumps .jump-head")).to_have_count(2)
+        assert sorted(tab.evaluate(ARROWS)) == [["hello", False], ["last", False]], address
+        # Who cannot see it hears the words.
+        expect(tab.locator("svg.jumps")).to_have_attribute("aria-hidden", "true")
+        expect(tab.locator("[data-step=again]")).to_contain_text(re.compile("jump to .?Say hello", re.I))
+        assert tab.evaluate(OVERFLOW) <= 0
+    # What is folded away has no arrow.
+    tab.goto(build.replace("/c/", "/jumps/"))
+    tab.locator("[data-fold=hello]").click()
+    expect(tab.locator("svg.jumps .jump-head")).to_have_count(0)
+    tab.locator("[data-fold=hello]").click()
+    expect(tab.locator("svg.jumps .jump-head")).to_have_count(2)
     tab.close()
 
 
