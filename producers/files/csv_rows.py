@@ -54,8 +54,9 @@ class CsvTable:
                 yield RejectedRow(line, cells, text)
                 continue
             if len(cells) > width and (extra := next((cell for cell in cells[width:] if cell.strip()), None)):
-                reason = f"{len(cells)} cells, but the header has {width}: {extra[:40]!r} is too many"
-                yield RejectedRow(line, reason, text)
+                yield RejectedRow(
+                    line, f"{len(cells)} cells, but the header has {width}: {extra[:40]!r} is too many", text
+                )
                 continue
             if "\0" in text:
                 yield RejectedRow(line, "a NUL character", text)

@@ -87,13 +87,15 @@ class Network(httpcore.NetworkBackend):
             inside = [address for address in addresses if refused(address)]
             if host in inside:
                 raise RefusedError(
-                    f"{host} is an internal address, which webhooks cannot call; set "
-                    "PARCOURS_WEBHOOK_ALLOW_PRIVATE=true to allow it"
+                    f"{host} is an internal address, which webhooks cannot call; use an address that "
+                    "the Internet reaches, or ask an administrator to allow internal ones "
+                    "(PARCOURS_WEBHOOK_ALLOW_PRIVATE=true)"
                 )
             if inside:
                 raise RefusedError(
-                    f"{host} is {inside[0]}, an internal address, which webhooks cannot call; set "
-                    "PARCOURS_WEBHOOK_ALLOW_PRIVATE=true to allow it"
+                    f"{host} is {inside[0]}, an internal address, which webhooks cannot call; use an address "
+                    "that the Internet reaches, or ask an administrator to allow internal ones "
+                    "(PARCOURS_WEBHOOK_ALLOW_PRIVATE=true)"
                 )
         last: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in addresses:
