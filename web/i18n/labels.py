@@ -14,6 +14,7 @@ from parcours.domain.events import table
 from parcours.domain.time.dates import AT_ONCE, ContactDate
 from parcours.domain.time.intervals import Interval
 from parcours.domain.time.schedule import Timing
+from parcours.web.i18n.field_words import field_name
 from parcours.web.i18n.language import _, _n, day, marked, number, planned, reader
 from parcours.web.i18n.sentences import told
 from parcours.web.pages.charts import Bucket
@@ -61,6 +62,20 @@ CHANNELS = {
     "sms": marked("text message"),
     "push": marked("notification"),
     "webhook": marked("webhook"),
+}
+# What messages of a channel leave by; one of another package goes by its name.
+PROVIDERS = {
+    "files": marked("files on this machine: nothing is sent"),
+    "smtp": marked("mail server (SMTP)"),
+    "webhook": marked("calls over HTTP"),
+    "gateway": marked("gateway over HTTP"),
+}
+QUEUES = {
+    "decisions": marked("Events to look at"),
+    "membership": marked("Contacts who enter or leave"),
+    "executor": marked("Steps due"),
+    "delivery": marked("Messages to send"),
+    "sweeps": marked("Updates of campaigns"),
 }
 # By what a version of an email wins.
 WINNER_BY = {"clicked": marked("Most clicks"), "opened": marked("Most opens")}
@@ -205,12 +220,13 @@ def _timing(value: Timing) -> list[str]:
 
 
 def _by_date(date: ContactDate) -> str:
+    field = field_name(date.field)
     if date.offset == AT_ONCE:
-        text = _("on the date in {field}", field=date.field)
+        text = _("on the date in “{field}”", field=field)
     elif date.before:
-        text = _("{interval} before the date in {field}", interval=interval(date.offset), field=date.field)
+        text = _("{interval} before the date in “{field}”", interval=interval(date.offset), field=field)
     else:
-        text = _("{interval} after the date in {field}", interval=interval(date.offset), field=date.field)
+        text = _("{interval} after the date in “{field}”", interval=interval(date.offset), field=field)
     return text if date.hour is None else _("{day} at {hour}", day=text, hour=_hour(date.hour))
 
 

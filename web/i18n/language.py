@@ -135,6 +135,14 @@ def number(value: float) -> str:
     return text.replace(",", "\0").replace(".", _DECIMAL[language]).replace("\0", _THOUSANDS[language])
 
 
+def exact(value: float) -> str:
+    """Return a number with its thousands apart and all its digits; what is whole has no fraction."""
+    language = reader().language
+    whole = isinstance(value, int) or (abs(value) < 2**53 and value.is_integer())
+    text = f"{int(value):,}" if whole else f"{value:,}"
+    return text.replace(",", "\0").replace(".", _DECIMAL[language]).replace("\0", _THOUSANDS[language])
+
+
 def percent(share: float) -> str:
     """Return a share of one as a percentage: with one digit near nothing and all, and neither unless it is."""
     space = _THOUSANDS["fr"] if reader().language == "fr" else ""

@@ -7,6 +7,7 @@ from typing import Any
 
 from parcours.domain import operators
 from parcours.domain.steps.types import Properties, RefersTo, StepType
+from parcours.web.i18n.field_words import field_name, value_text
 from parcours.web.i18n.language import _, marked
 from parcours.web.i18n.sentences import told
 
@@ -195,8 +196,11 @@ def property_name(kind: str, type_: str, name: str) -> str:
     return _(label) if label else name.replace("_", " ").capitalize()
 
 
-def value_name(value: str) -> str:
+def value_name(value: str, of: str = "") -> str:
     """Return what one of the values that a property takes is called."""
+    if of == "method":
+        # Of HTTP, in capitals wherever people read it.
+        return value.upper()
     return _(VALUES[value]) if value in VALUES else value
 
 
@@ -227,7 +231,7 @@ def _tested(properties: Properties) -> str | None:
         return None
     name = operators.named(operator)
     value = getattr(given, "value", None)
-    shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else "" if value is None else str(value)
+    shown = value_text(value, field)
     if name not in OPERATORS or isinstance(value, dict):
         return None
-    return f"{field} {_(OPERATORS[name])} {shown}".rstrip()
+    return f"{field_name(field)} {_(OPERATORS[name])} {shown}".rstrip()

@@ -15,6 +15,8 @@ class CampaignTemplate(NamedTuple):
     about: str
     settings: dict[str, Any]
     steps: list[dict[str, Any]]
+    # What has to be there for it, in words.
+    needs: str = ""
 
 
 def _email(step: str, name: str, **more: Any) -> dict[str, Any]:
@@ -43,6 +45,7 @@ TEMPLATES: tuple[CampaignTemplate, ...] = (
                 ],
             )
         ],
+        marked("Needs a segment with the new contacts, and two emails."),
     ),
     CampaignTemplate(
         "win-back",
@@ -77,6 +80,7 @@ TEMPLATES: tuple[CampaignTemplate, ...] = (
                 ],
             )
         ],
+        marked("Needs a segment with the silent contacts, and two emails."),
     ),
     CampaignTemplate(
         "birthday",
@@ -87,6 +91,7 @@ TEMPLATES: tuple[CampaignTemplate, ...] = (
             "sources": {"dates": [{"field": "birthday", "every": "year", "hour": "09:00"}]},
         },
         [_email("birthday", marked("Birthday email"))],
+        marked("No segment is needed: it goes to every contact who has a date in the field “Birthday”."),
     ),
     CampaignTemplate(
         "webinar",
@@ -98,6 +103,10 @@ TEMPLATES: tuple[CampaignTemplate, ...] = (
             _email("reminder", marked("Reminder"), at={"field": "webinar_at", "before": "1 day"}),
             _email("thank-you", marked("Thank you"), at={"field": "webinar_at", "after": "1 day"}),
         ],
+        marked(
+            "Needs a segment with whom you invite, three emails, and for each contact the "
+            "day in the field “Date of the webinar”."
+        ),
     ),
     CampaignTemplate(
         "cart",
@@ -109,6 +118,7 @@ TEMPLATES: tuple[CampaignTemplate, ...] = (
             "exit": [{"event": "order.paid", "key": "cart_id"}],
         },
         [_email("cart-reminder", marked("Cart reminder"), after="2 hours")],
+        marked("No segment is needed: your shop reports carts and orders, which a developer connects once."),
     ),
 )
 

@@ -18,10 +18,11 @@ from parcours.domain.campaign_file.edit import fresh_key
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import KEY_LENGTH, slug
 from parcours.producers.files.columns import FileColumn
-from parcours.producers.files.headers import OWN
+from parcours.producers.files.headers import FIELD_NAMES, OWN
 from parcours.services import uploaded_import
 from parcours.services.contact_import import FileLook
 from parcours.services.uploaded_import import MOST_BYTES, PART_BYTES
+from parcours.web.i18n.field_words import field_name, value_text
 from parcours.web.i18n.language import _, marked, number
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
@@ -53,17 +54,8 @@ SAME_ADDRESS = (
     ("merge", marked("Update the contact that has the address")),
     ("reject", marked("Reject the row")),
 )
-# What an attribute is called.
-ATTRIBUTES = {
-    "key": marked("Key"),
-    "email": marked("Email"),
-    "timezone": marked("Timezone"),
-    "points": marked("Points"),
-    "stage": marked("Stage"),
-    "owner": marked("Owner"),
-    "tags": marked("Tags"),
-    "company": marked("Company"),
-}
+# What most files bring besides a contact's own attributes.
+OFTEN = tuple(FIELD_NAMES)
 # Columns to choose for, columns of the first rows, and notes that a page shows: a file may have thousands, and a form
 # cannot bring as many. What is not shown is a field.
 MOST_COLUMNS = 500
@@ -292,15 +284,16 @@ def _preview(
         columns=several,
         hidden=len(look.columns) - len(several),
         heads=heads[:MOST_HEADS],
-        attributes=ATTRIBUTES,
         error=error,
         nobody=not error and not any(each.target in ("key", "email") and each.role == "own" for each in look.columns),
-        targets=[*ATTRIBUTES.items()],
+        targets=[(name, field_name(name)) for name in (*OWN, *OFTEN)],
         target_of=_target_of,
-        meaning_of=lambda column: told(column.words),
+        meaning_of=_meaning_of,
+        sample_of=lambda column: _sample_of(column, look),
         reason_of=_for_pages,
         notes=[_for_pages(note) for note in look.notes[:MOST_NOTES]],
         options=stored.options,
+        reads_otherwise=any(stored.options.get(name) for name in ("encoding", "delimiter", "dates", "decimal")),
         encodings=ENCODINGS,
         delimiters=DELIMITERS,
         dates=DATES,
@@ -325,7 +318,21 @@ def _target_of(column: FileColumn) -> str:
         return f"dnc:{column.refusal.channels[0]}" if column.refusal else "auto"
     if column.role == "ignored":
         return "ignore"
-    return column.target if column.role == "own" and column.target in OWN else "field"
+    return column.target if column.target in (*OWN, *OFTEN) else "field"
+
+
+def _meaning_of(column: FileColumn) -> str:
+    """Return what a column is imported as, in words."""
+    if column.role not in ("own", "field"):
+        return told(column.words)
+    said = field_name(column.target)
+    return _("{field}; also “do not contact” where it says unsubscribed", field=said) if column.is_status else said
+
+
+def _sample_of(column: FileColumn, look: FileLook) -> str:
+    """Return what stands in the first row that has something in the column."""
+    values = (row.get(column.target) for row in look.first if column.target)
+    return next((value_text(each, column.target) for each in values if each not in (None, "", [])), "")
 
 
 def _for_pages(sentence: str) -> str:

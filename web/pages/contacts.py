@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from parcours.db.installation_settings import settings_of
 from parcours.db.reads import listings, timeline
 from parcours.db.reads.listings import FIRST
 from parcours.db.reads.timeline import Place, TimelineEntry
-from parcours.db.tables import campaigns, contacts, emails, segments
+from parcours.db.tables import campaigns, contacts, emails, forms, segments
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.contacts import ContactStanding, Shown
 from parcours.domain.campaign import Step
@@ -29,6 +28,7 @@ from parcours.domain.events.parsing import CLAIMED, claim_of, claimed_by
 from parcours.domain.time.zones import zone_of
 from parcours.web.context import Site
 from parcours.web.i18n import labels
+from parcours.web.i18n.field_words import value_text
 from parcours.web.i18n.language import _, _n
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, pages_router
@@ -49,6 +49,8 @@ ENTRIES_A_PAGE = 40
 MOST_TEXT = 300
 # Of a result's detail: what the page says in other words, or need not.
 UNTOLD = ("event", "at", "attempts", "looked_back", "run")
+# What only a technician looks for; it is shown when asked for.
+TECHNICAL = ("message", "message_id", "id")
 LATEST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -167,8 +169,8 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         rows = campaigns.listing(conn)
         names = {row.key: row.name for row in rows}
         now = database_now(conn)
-        sent = {str(each.detail.get("template")) for each in entries if each.what == "message" and each.detail}
-        email_names = emails.titles(conn, sent)
+        called = _called(conn, entries)
+        email_names = called["email"]
         part = request.headers.get("hx-target") == "older"
         stays = [_stay(conn, site, standing) for standing in contact.campaigns]
         segment_names = {key: segments.name_of(conn, key) for key in contact.segments}
@@ -192,7 +194,8 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         steps=steps,
         older=written(older),
         words=labels,
-        brief=brief,
+        brief=lambda entry: brief(entry, called),
+        technical=technical,
         text_of=text_of,
     )
 
@@ -211,8 +214,33 @@ def _step_names(
     return made
 
 
-def brief(entry: TimelineEntry) -> str:
-    """Return what is to know of an entry beside its name: a reason, or what an event brought."""
+def _called(conn: Connection, entries: Sequence[TimelineEntry]) -> dict[str, dict[str, str]]:
+    """Return what people call the things that entries name: emails, segments, forms and campaigns, by key."""
+
+    def named(*names: str) -> set[str]:
+        values = (each.detail.get(name) for each in entries if isinstance(each.detail, dict) for name in names)
+        return {each for each in values if isinstance(each, str)}
+
+    return {
+        "email": emails.titles(conn, named("template", "email")),
+        "segment": {key: segments.name_of(conn, key) for key in named("segment")},
+        "form": {key: form.name for key in named("form") if (form := forms.find(conn, key)) is not None},
+    }
+
+
+def technical(entry: TimelineEntry) -> str:
+    """Return the ids in an entry, which say nothing to most people."""
+    detail = entry.detail if isinstance(entry.detail, dict) else {}
+    if entry.what not in ("outcome", "event"):
+        return ""
+    return ", ".join(f"{name}: {detail[name]}" for name in TECHNICAL if isinstance(detail.get(name), str | int))
+
+
+def brief(entry: TimelineEntry, called: Mapping[str, Mapping[str, str]]) -> str:
+    """Return what is to know of an entry beside its name: a reason, or what an event brought.
+
+    `called` has the names of things by their kind and key.
+    """
     detail = entry.detail or {}
     if entry.what == "outcome":
         told = detail.get("error") or detail.get("reason")
@@ -221,7 +249,7 @@ def brief(entry: TimelineEntry) -> str:
         happened = detail.get("event")
         claimed = claim_of(detail)
         untold = UNTOLD if claimed is None else (*UNTOLD, CLAIMED)
-        rest = {name: each for name, each in detail.items() if name not in untold}
+        rest = _named({name: each for name, each in detail.items() if name not in untold}, called)
         told = ", ".join(filter(None, (labels.word(labels.EVENT_TYPES, happened), text_of(rest))))
         return _with_claim(told, claimed)
     if entry.what in ("joined", "left"):
@@ -231,7 +259,17 @@ def brief(entry: TimelineEntry) -> str:
         error = labels.why(str(detail["error"])) if detail.get("error") else ""
         return text_of(": ".join(filter(None, (str(detail.get("address") or ""), error))))
     claimed = claimed_by(detail, entry.at) if entry.what == "event" else None
-    return _with_claim(text_of({name: detail[name] for name in detail if name != CLAIMED or not claimed}), claimed)
+    rest = {name: detail[name] for name in detail if name != CLAIMED or not claimed}
+    return _with_claim(text_of(_named(rest, called)), claimed)
+
+
+def _named(detail: Mapping[str, Any], called: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Return what an entry brought, without ids, and with what people call the things that it names."""
+    return {
+        name: called[name].get(each, each) if name in called and isinstance(each, str) else each
+        for name, each in detail.items()
+        if name not in TECHNICAL or not isinstance(each, str | int)
+    }
 
 
 def _with_claim(told: str, claimed: str | None) -> str:
@@ -241,16 +279,9 @@ def _with_claim(told: str, claimed: str | None) -> str:
     return f"{told}. {sentence}" if told else sentence
 
 
-def text_of(value: Any) -> str:
-    """Return a value that came from outside on one line of limited length."""
-    if isinstance(value, dict):
-        text = ", ".join(f"{name}: {text_of(each)}" for name, each in value.items())
-    elif isinstance(value, list):
-        text = ", ".join(map(text_of, value))
-    elif isinstance(value, str):
-        text = value
-    else:
-        text = json.dumps(value, ensure_ascii=False)
+def text_of(value: Any, name: str = "") -> str:
+    """Return a value that came from outside on one line of limited length, as the reader's language writes it."""
+    text = value_text(value, name)
     return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"
 
 

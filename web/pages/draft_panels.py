@@ -169,6 +169,7 @@ def of_step(
             for each in problems
             if not (each.field.startswith("with.") and each.field.split(".")[1] in shown)
         ],
+        "date_fields": _date_fields(conn),
         "mode": panels.mode_of(step),
         "after": panels.length_of(step.get("after")),
         "date": {**dict.fromkeys(DATE_NAMES), **date},
@@ -225,6 +226,12 @@ def _with_rule(
     data = given.get(widget.name) if isinstance(given, Mapping) else None
     problems = draft_rules.problems(checked.at(step["step"]), f"with.{widget.name}")
     return replace(widget, rule=draft_rules.view(conn, data, problems, widget.id))
+
+
+def _date_fields(conn: Connection) -> list[str]:
+    """Return the fields of contacts that a step may go by, first those that hold dates."""
+    kinds = rule_form.field_kinds(conn)
+    return sorted({*ATTRIBUTES, *contacts.field_names(conn)}, key=lambda name: (kinds.get(name) != "date", name))
 
 
 def _listed(given: object) -> list[str]:

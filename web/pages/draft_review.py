@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
 from parcours.db.scope import Scope
-from parcours.db.tables import campaigns, drafts, sweeps
+from parcours.db.tables import campaigns, drafts, segments, sweeps
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.steps.types import RefersTo
@@ -32,7 +32,7 @@ from parcours.web.pages.step_titles import Names, quoted
 
 router = pages_router()
 
-_NO_PLAN: dict[str, Any] = {"planned": None, "lines": [], "choices": [], "moves": [], "seen": ""}
+_NO_PLAN: dict[str, Any] = {"planned": None, "lines": [], "choices": [], "moves": [], "seen": "", "empty": []}
 
 
 @router.get("/campaigns/{key}/build/review")
@@ -104,6 +104,7 @@ def _review(
         status,
         **values,
         planned=planned,
+        empty=_empty_sources(conn, checked.file),
         lines=list(plan_lines(planned, comes_back=bench.found is None, titles=all_titles, names=called)),
         choices=list(choices_of(planned, all_titles)),
         made=service.choices(bench.file),
@@ -111,6 +112,12 @@ def _review(
         seen=planned.digest,
         published=bool(rows and rows[0].published),
     )
+
+
+def _empty_sources(conn: Connection, file: CampaignFile) -> list[segments.SegmentLine]:
+    """Return the source segments in which nobody is, so that nobody enters by them now."""
+    keys = file.sources.segments
+    return [line for line in segments.listed(conn, most=1, counted=keys) if line.key in keys and not line.members]
 
 
 def _is_taken(conn: Connection, bench: Bench) -> bool:

@@ -21,6 +21,7 @@ from parcours.services import email_templates
 from parcours.services.email_templates import EmailNote, VersionName
 from parcours.web.context import Site
 from parcours.web.i18n import labels
+from parcours.web.i18n.field_words import field_name
 from parcours.web.i18n.language import _, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router
@@ -37,7 +38,12 @@ _HELLO = marked("Hello {{ contact.first_name | default: 'there' }},")
 MOST_VERSIONS = 60
 MOST_PLACEHOLDERS = 40
 # What can be put into an email besides fields of the contact.
-PLACEHOLDERS = ("contact.company.name", "campaign.name", "unsubscribe_url", "open_url")
+PLACEHOLDERS = {
+    "contact.company.name": marked("Name of the company"),
+    "campaign.name": marked("Name of the campaign"),
+    "unsubscribe_url": marked("Link to unsubscribe"),
+    "open_url": marked("Address of the tracking image"),
+}
 
 
 def new_html() -> str:
@@ -285,8 +291,8 @@ def _form(
         key=key,
         title=emails.title_of(draft.versions[0].subject, key or ""),
         inserts=[
-            *(placeholder(each) for each in sorted({*fields, *ATTRIBUTES})),
-            *(f"{{{{ {each} }}}}" for each in PLACEHOLDERS),
+            *((placeholder(each), field_name(each)) for each in sorted({*fields, *ATTRIBUTES})),
+            *((f"{{{{ {each} }}}}", _(said)) for each, said in PLACEHOLDERS.items()),
         ],
         sample=sample,
         action=f"{own}/edit" if own else "/emails/+new",

@@ -61,6 +61,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
             raise NotFoundError("form", key)
         rows, older = listings.submissions(conn, found.id, place, limit=A_PAGE)
         (line,) = forms.listed(conn, key=key)
+        names = {row.key: row.name for row in campaigns.listing(conn)} if line.campaigns else {}
         lost = form_fields.lost(conn, found, [(row.contact, row.fields) for row in rows])
     public = site.settings.public_url or str(request.base_url)
     return render(
@@ -74,6 +75,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         own=address("forms", key),
         target=public.rstrip("/") + address("forms", key),
         begun="before" in request.query_params,
+        names=names,
         text_of=text_of,
     )
 

@@ -17,6 +17,7 @@ from parcours.domain.time.schedule import WEEKDAYS
 from parcours.producers.files.campaigns import value_of, write
 from parcours.services.draft_check import DraftProblem
 from parcours.web.i18n import labels, plain_words, step_words
+from parcours.web.i18n.field_words import field_name
 from parcours.web.i18n.language import _, marked
 from parcours.web.pages import rule_form
 from parcours.web.pages.property_schemas import PropertySchema, scalar_text, schemas_of
@@ -167,9 +168,10 @@ def _widget(
     elif kind == "choice" and schema.type == "boolean" and not schema.choices:
         choices = [PanelChoice(key, _(label)) for key, label in rule_form.BOOLEANS]
     elif kind == "choice":
-        choices = [PanelChoice(scalar_text(each), step_words.value_name(scalar_text(each))) for each in schema.choices]
+        texts = [scalar_text(each) for each in schema.choices]
+        choices = [PanelChoice(text, step_words.value_name(text, name)) for text in texts]
     elif kind == "pick-field":
-        choices = [PanelChoice(each, each) for each in sorted(ATTRIBUTES)]
+        choices = [PanelChoice(each, field_name(each)) for each in sorted(ATTRIBUTES)]
     text = text_of(kind, shown)
     if kind == "choice" and shown is not None and text not in {each.value for each in choices}:
         # As it is written, right or wrong.

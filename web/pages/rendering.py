@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from parcours.web.context import site_of
-from parcours.web.i18n import language
+from parcours.web.i18n import field_words, language
 from parcours.web.i18n.language import LANGUAGES, _, _n
 from parcours.web.i18n.sentences import told
 from parcours.web.pages.assets import asset
@@ -42,6 +42,8 @@ def environment() -> Environment:
         number=language.number,
         percent=language.percent,
         day=language.day,
+        field_name=field_words.field_name,
+        value_text=field_words.value_text,
         instant=language.instant,
         languages=LANGUAGES,
         reader=language.reader,

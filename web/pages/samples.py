@@ -28,6 +28,7 @@ from parcours.domain.time.zones import zone_of
 from parcours.producers.files.campaigns import write
 from parcours.web.context import site_of
 from parcours.web.i18n import labels
+from parcours.web.i18n.field_words import field_name
 from parcours.web.i18n.language import _, day
 from parcours.web.i18n.sentences import told
 from parcours.web.pages.panels import PanelWidget
@@ -94,19 +95,24 @@ def remember(request: Request, answer: Response, form: FormBody) -> None:
 # Texts.
 
 
-def inserts(conn: Connection, data: Mapping[str, Any], sample: Sample) -> list[tuple[str, list[str]]]:
-    """Return what can be put into a text, in groups: of the contact, and of the event that begins a run."""
+def inserts(conn: Connection, data: Mapping[str, Any], sample: Sample) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return what can be put into a text, with what it is called, in groups.
+
+    These are of the contact, of the event that begins a run, and of the campaign.
+    """
     own = [name for name in contacts.field_names(conn) if re.fullmatch(r"[A-Za-z_]\w*", name)]
+    custom = [name for name in sorted(own) if name not in ATTRIBUTES]
     groups = [
-        (_("Custom fields"), [f"contact.{name}" for name in sorted(own) if name not in ATTRIBUTES]),
-        (_("Contact"), [f"contact.{name}" for name in sorted(ATTRIBUTES)] + ["contact.company.name"]),
+        (_("Custom fields"), [(f"contact.{name}", field_name(name)) for name in custom]),
+        (_("Contact"), [(f"contact.{name}", field_name(name)) for name in (*sorted(ATTRIBUTES), "company.name")]),
     ]
     sources = data.get("sources")
     events = sources.get("events") if isinstance(sources, Mapping) else None
     if isinstance(events, list) and events:
-        groups.append((_("Event that began the run"), [f"entry.{name}" for name in _entry_names(events, sample)]))
-    groups.append((_("Campaign"), ["campaign.name", "step.name"]))
-    return [(label, [f"{{{{ {name} }}}}" for name in names]) for label, names in groups if names]
+        brought = _entry_names(events, sample)
+        groups.append((_("Event that began the run"), [(f"entry.{name}", field_name(name)) for name in brought]))
+    groups.append((_("Campaign"), [("campaign.name", _("Name of the campaign")), ("step.name", _("Name of the step"))]))
+    return [(label, [(f"{{{{ {name} }}}}", said) for name, said in names]) for label, names in groups if names]
 
 
 def _entry_names(events: Iterable[Any], sample: Sample) -> list[str]:
@@ -175,7 +181,9 @@ def _due_for(step: Mapping[str, Any], kind: str, sample: Sample, zone: ZoneInfo,
     by_date = dates.due_at(timing.date, sample.recipient.fields.get(timing.date.field), sample.zone)
     if by_date is None:
         return _(
-            "For {name}: never, as long as the field {field} has no date", name=sample.name, field=timing.date.field
+            "For {name}: never, as long as the field “{field}” has no date",
+            name=sample.name,
+            field=field_name(timing.date.field),
         )
     if by_date > now:
         return _said(by_date, sample)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -54,6 +55,7 @@ def show(request: Request, site: SiteOf) -> Response:
         moment=datetime.fromisoformat,
         told=told,
         remedy=remedy,
+        queues_of=queues_of,
     )
 
 
@@ -96,6 +98,11 @@ def remedy(reason: str) -> Remedy:
         return Remedy(said, f"/segments/+new?{urlencode({'key': key})}", _("New segment"))
     said = _("There is no form “{key}”. Create it with this key, then process the event again.", key=key)
     return Remedy(said, f"/forms?{urlencode({'key': key})}#new", _("New form"))
+
+
+def queues_of(names: Sequence[str]) -> str:
+    """Return in words what a worker takes its work from. A queue and what is delayed of it are one to people."""
+    return ", ".join(dict.fromkeys(labels.word(labels.QUEUES, each.removesuffix(".DQ")) for each in names))
 
 
 def lasted(seconds: float | None) -> str:

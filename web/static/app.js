@@ -57,6 +57,15 @@ document.addEventListener("input", (event) => {
   }, 200);
 });
 
+// What was wrong is no longer what stands there. Where errors follow what is typed, the server says so.
+document.addEventListener("input", (event) => {
+  const field = event.target.closest(".field.wrong");
+  if (!field || field.querySelector("[data-live]")) return;
+  field.classList.remove("wrong");
+  field.querySelector(".errors")?.remove();
+  event.target.removeAttribute("aria-invalid");
+});
+
 // One more of the rows of a form, without asking the server.
 document.addEventListener("click", (event) => {
   const more = event.target.closest("[data-add-row]");

@@ -106,7 +106,11 @@ function put(fresh, next, same, isNamed, { from, source, sent }) {
   if (find.value !== find.defaultValue) fresh.getElementById("find").value = find.value;
   // What somebody types in stays as it is; only what is said beside it changes.
   if (same) {
-    for (const part of fresh.querySelectorAll("#panel [data-live]")) document.getElementById(part.id)?.replaceWith(part);
+    for (const part of fresh.querySelectorAll("#panel [data-live]")) {
+      const control = panel.querySelector(`[aria-describedby~="${CSS.escape(part.id)}"]`);
+      if (control) part.querySelector(".errors") ? control.setAttribute("aria-invalid", "true") : control.removeAttribute("aria-invalid");
+      document.getElementById(part.id)?.replaceWith(part);
+    }
     fresh.getElementById("panel").replaceWith(panel);
   }
   const here = builder();
@@ -252,7 +256,8 @@ document.addEventListener("change", (event) => {
     field.setRangeText(event.target.value, field.selectionStart, field.selectionEnd, "end");
     event.target.selectedIndex = 0;
     field.focus();
-    for (const type of ["input", "change"]) field.dispatchEvent(new Event(type, { bubbles: true }));
+    // One goes on typing around it; it is kept, and checked, when the field is left.
+    field.dispatchEvent(new Event("input", { bubbles: true }));
     return;
   }
   // To put a field elsewhere takes the focus from it, which tells a change while somebody types.

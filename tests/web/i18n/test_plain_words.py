@@ -14,6 +14,7 @@ from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import Kind, StepType
 from parcours.web.i18n.language import Reader, speaking
 from parcours.web.i18n.plain_words import HELP, problem
+from parcours.web.pages.campaign_templates import TEMPLATES
 from parcours.web.pages.panels import widgets
 
 ALL = sorted(all_types(), key=lambda each: (each.kind, each.name))
@@ -22,6 +23,15 @@ JARGON = re.compile(r"'\w+'|`|\bkeys?\b|\bclés?\b|Liquid|\btemplate\b|\balias",
 PROPERTY = re.compile(r"\bproperty\b|\bpropriété\b", re.IGNORECASE)
 # What no page lists goes by its key.
 KEYS = {"Its key.", "Sa clé."}
+
+
+TECHNICAL = re.compile(r"\w+[._]\w+")
+
+
+def test_a_template_of_a_campaign_says_what_it_is_and_needs_without_technical_words() -> None:
+    for each in TEMPLATES:
+        assert each.needs or each.key == "empty"
+        assert TECHNICAL.search(f"{each.about} {each.needs}".replace(". ", " ").rstrip(".")) is None
 
 
 def said_of(found: StepType) -> Iterator[str]:

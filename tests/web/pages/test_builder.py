@@ -165,7 +165,7 @@ def test_timing_is_written_in_fields_and_said_in_words(builder: Builder, world: 
     assert (step["after"], step["hour"], step["days"]) == ("2 days", "09:00", ["mon", "tue"])
     dated = {"when": "date", "date-field": "birthday", "offset": "1", "offset-unit": "weeks", "side": "before"}
     page = text_of(builder.does("set", step="hello", **fields, **dated).text)
-    assert "1 week before the date in birthday" in page
+    assert "1 week before the date in “Birthday”" in page
     assert edit.find(file_of(world), "hello").step["at"] == {"field": "birthday", "before": "1 week"}
 
 
@@ -454,3 +454,15 @@ def test_no_template_of_the_pages_is_left_out_of_the_repository() -> None:
 def test_the_address_of_no_draft_is_not_found(http: TestClient, number: str) -> None:
     for path in ("", "/review"):
         assert http.get(f"/drafts/{number}{path}").status_code == 404
+
+
+def test_a_review_says_which_source_segment_is_empty_and_leads_to_where_contacts_are_added(
+    client: Client, world: World
+) -> None:
+    world.segment("nobody")
+    world.campaign("- {step: hello, action: contact.points, with: {points: 1}}", key="d", segments=("nobody",))
+    page = client().get("/campaigns/d/build/review").text
+    assert "has no contacts yet: nobody enters from it now." in text_of(page)
+    assert 'href="/contacts/+import?segment=nobody"' in page
+    world.contacts("ann", segment="nobody")
+    assert "has no contacts yet" not in text_of(client().get("/campaigns/d/build/review").text)

@@ -60,7 +60,16 @@ def test_a_file_is_looked_at_mapped_and_imported_and_its_rejected_rows_are_downl
     # What the command's dry run says.
     (tmp_path / "export.csv").write_bytes(EXPORT)
     dry = json.loads(run("contacts", "import", "export.csv", "--dry-run", "--json").stdout)
-    assert all(each["means"] in shown for each in dry["columns"])
+    means = [each["means"] for each in dry["columns"]]
+    assert means[1:3] == ["field first_name", "field Né le"]
+    assert means[4] in shown
+    # Above the fold: what comes of it, and the columns by what people call them.
+    assert page.text.index("result-head") < page.text.index("columns-head") < page.text.index("rows-head")
+    assert "E-Mail Email ann@example.com" in shown
+    assert "Prénom First name Ann" in shown
+    assert "Solde Solde 1,234.5" in shown
+    assert "Né le Né le 31 Dec 1990" in shown
+    assert "first_name" not in shown
     assert "2 rows can be imported. 1 row would be rejected. 1 row sets “do not contact”." in shown
     assert world.read("SELECT FROM contact") == []
     mapping = {
@@ -71,7 +80,7 @@ def test_a_file_is_looked_at_mapped_and_imported_and_its_rejected_rows_are_downl
         "segment": "press",
     }
     checked = chosen(http, path, check="1", **mapping)
-    assert "field given_name" in text_of(checked.text)
+    assert "Prénom Given name Ann" in text_of(checked.text)
     assert "do not contact (sms)" in text_of(checked.text)
     assert chosen(http, path, **{"import": "1"}, **mapping).status_code == 200
     done = text_of(finished(http, path))
@@ -237,7 +246,8 @@ def test_the_import_speaks_french(http: TestClient, world: World) -> None:
     http.headers["accept-language"] = "fr"
     page = text_of(uploaded(http, EXPORT).text)
     for said in (
-        "champ Notes",
+        "Prénom Prénom Ann",
+        "Solde Solde 1 234,5",
         "ne pas contacter (email), quand la cellule dit oui",
         "2 lignes peuvent être importées",
     ):

@@ -150,4 +150,4 @@ def test_a_senders_own_word_of_that_name_is_left_alone(http: TestClient, world: 
     world.contacts("ann")
     world.tell(event("page.hit", "ann", url="u", claimed_time=value))
     page = text_of(http.get("/contacts/ann").text)
-    assert ("claimed_time" in page, "was dated" in page) == (True, False)
+    assert ("Claimed time" in page, "was dated" in page) == (True, False)

@@ -103,10 +103,12 @@ def test_web_addresses_and_headers_are_shown_too(builder: Builder) -> None:
 
 def test_fields_to_insert_are_those_of_contacts_and_of_the_event(builder: Builder) -> None:
     page = builder.page(step="text")
-    options = re.findall(r"<option>(\{\{[^<]+)</option>", page)
+    options = re.findall(r'<option value="(\{\{[^"]+)">', page)
     for name in ("contact.first_name", "contact.email", "contact.company.name", "entry.order", "campaign.name"):
         assert f"{{{{ {name} }}}}" in options
     assert 'data-insert="with-text"' in page
+    # By what people call them.
+    assert '">First name</option>' in page
     # Not where a text is not filled in.
     assert "data-insert" not in builder.page(step="wait")
 
@@ -144,7 +146,7 @@ def test_fields_to_insert_are_those_of_contacts_and_of_the_event(builder: Builde
         (
             "zoe",
             {"when": "date", "date-field": "birthday"},
-            "For zoe: never, as long as the field birthday has no date",
+            "For zoe: never, as long as the field “Birthday” has no date",
         ),
     ],
 )

@@ -50,6 +50,8 @@ def test_what_a_step_says_follows_what_is_typed(start: Start, world: World, tab:
         # Put in at the cursor, and kept.
         tab.locator("[data-insert=with-text]").select_option("{{ contact.first_name }}")
         expect(tab.locator("#with-text-shown")).to_contain_text("BENBen")
+        expect(tab.locator("#with-text")).to_be_focused()
+        tab.keyboard.press("Tab")
         expect(tab.locator("#flashes")).to_contain_text("Changed")
         tab.goto(f"http://127.0.0.1:{port}/emails/hello/edit")
         tab.locator("#version-0-subject").focus()

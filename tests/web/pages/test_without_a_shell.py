@@ -64,6 +64,7 @@ def test_contacts_a_segment_and_an_email_come_about_without_a_shell(
         tab.get_by_label("File").set_input_files(tmp_path / "list.csv")
         tab.get_by_role("button", name="Upload").click()
         expect(tab.get_by_text("2 rows can be imported. 1 row would be rejected.")).to_be_visible()
+        tab.locator("summary", has_text="Country").click()
         tab.get_by_label("Import “Country” as").select_option("field")
         tab.get_by_label("Name of the field for “Country”").fill("country")
         tab.get_by_role("button", name="Import", exact=True).click()
