@@ -61,7 +61,10 @@ def test_the_status_shows_what_the_command_says_and_processes_dead_letters_again
     gone = admin.post("/status/dead-letters", data={"csrf": token, "id": left, "discard": "1"}, headers=HTML)
     assert "1 event discarded." in gone.text
     assert count(world.engine, "dead_letter") == 0
-    assert "fichiers" not in text_of(admin.get("/status", headers={"accept-language": "fr"}).text)
+    french = admin.get("/status", headers={"accept-language": "fr"}).text
+    # In words, with the name of the setting beside them.
+    assert "fichiers sur cette machine : rien n’est envoyé" in text_of(french)
+    assert 'title="files"' in french
 
 
 def test_the_status_shows_which_workers_run(admin: TestClient, engine: Engine, run: Run) -> None:
@@ -76,7 +79,8 @@ def test_the_status_shows_which_workers_run(admin: TestClient, engine: Engine, r
     page = admin.get("/status").text
     assert "<i>one" not in page
     shown = text_of(page)
-    assert "<i>one</i>:7 running delivery, steps 4" in shown
+    assert "<i>one</i>:7 running Messages to send, steps 4" in shown
+    assert 'title="delivery, steps"' in page
     assert "two:8 has not reported for 5 minutes" in shown
     told = json.loads(run("status", "--json").stdout)["workers"]
     assert [(each["worker"], each["alive"], each["threads"]) for each in told] == [
