@@ -348,7 +348,8 @@ def _restore(conn: Connection, campaign: Campaign, kinds: Mapping[str, str], *, 
             there = waits.standing(conn, step_id, [each.contact_id for each in cancelled])
             standing = {(contact_id, rotation) for contact_id, _, rotation in there}
             coming = [each for each in cancelled if (each.contact_id, each.rotation) not in standing]
-            outcomes.take_back(conn, step_id, [(each.contact_id, each.rotation, each.passage) for each in coming])
+            back = [(each.contact_id, each.rotation, each.passage) for each in coming]
+            outcomes.take_back(conn, step_id, back, "cancelled")
             _wait_at(conn, campaign, by_id[step_id], coming, {}, zone=zone)
 
 

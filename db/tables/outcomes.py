@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Row
 
@@ -83,12 +83,43 @@ def record(conn: Connection, outcomes: Sequence[OutcomeRow]) -> None:
     )
 
 
-def take_back(conn: Connection, step_id: int, cancelled: Sequence[tuple[int, int, int]]) -> None:
-    """Delete the cancelled ends of passages that go on, and count them no more: (contact id, rotation, passage)."""
-    if cancelled:
-        contacts, rotations, passages = map(list, zip(*cancelled, strict=True))
+def take_back(
+    conn: Connection, step_id: int, ended: Sequence[tuple[int, int, int]], result: Literal["cancelled", "failed"]
+) -> None:
+    """Delete the ends of passages that go on, and count them no more: (contact id, rotation, passage)."""
+    if ended:
+        contacts, rotations, passages = map(list, zip(*ended, strict=True))
         given = {"step_id": step_id, "contact_ids": contacts, "rotations": rotations, "passages": passages}
-        conn.execute(sql["take_back"], given)
+        conn.execute(sql["take_back"], {**given, "result": result})
+
+
+class FailedAt(NamedTuple):
+    """The place of a failure among those of a step."""
+
+    at: datetime
+    contact_id: int
+
+
+class FailedPassage(NamedTuple):
+    """A passage of a contact that ended at a step with a failure."""
+
+    contact_id: int
+    rotation: int
+    passage: int
+    at: datetime
+    due_at: datetime | None
+
+
+def failed_at(conn: Connection, step_id: int, why: str | None, *, past: FailedAt, limit: int) -> list[FailedAt]:
+    """Return who failed at a step for good, for this reason or for any, the latest first."""
+    given = {"step_id": step_id, "why": why, "at": past.at, "contact_id": past.contact_id, "limit": limit}
+    return [FailedAt(*row) for row in conn.execute(sql["failed_at"], given)]
+
+
+def failures_of(conn: Connection, step_id: int, why: str | None, contact_ids: Iterable[int]) -> list[FailedPassage]:
+    """Return the failures of contacts at a step, whose locks the caller holds."""
+    given = {"step_id": step_id, "why": why, "contact_ids": list(contact_ids)}
+    return [FailedPassage(*row) for row in conn.execute(sql["failures_of"], given)]
 
 
 def _written(written: dict[int, str], detail: Any) -> str:

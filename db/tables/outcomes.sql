@@ -18,15 +18,29 @@ ON CONFLICT (step_id, day, result, slot) DO UPDATE SET n = step_count.n + exclud
 -- By the primary keys of the partitions.
 WITH gone AS (
     DELETE FROM outcome
-    WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id = :step_id AND result = 'cancelled'
+    WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id = :step_id AND result = CAST(:result AS result)
       AND (contact_id, rotation, passage) IN (
           SELECT * FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:rotations AS int[]), CAST(:passages AS int[]))
       )
     RETURNING (at AT TIME ZONE 'UTC')::date AS day
 )
 INSERT INTO step_count (step_id, day, result, slot, n)
-SELECT :step_id, day, 'cancelled', (SELECT counter_slot()), -count(*) FROM gone GROUP BY day ORDER BY day
+SELECT :step_id, day, CAST(:result AS result), (SELECT counter_slot()), -count(*) FROM gone GROUP BY day ORDER BY day
 ON CONFLICT (step_id, day, result, slot) DO UPDATE SET n = step_count.n + excluded.n;
+
+-- name: failed_at
+-- Who failed at a step, the latest first, past a place. From outcome_trouble_idx.
+SELECT at, contact_id FROM outcome
+WHERE step_id = :step_id AND result = 'failed' AND at <= :at AND (at, contact_id) < (:at, :contact_id)
+  AND (CAST(:why AS text) IS NULL OR coalesce(detail ->> 'error', detail ->> 'reason', '') = CAST(:why AS text))
+ORDER BY at DESC, contact_id DESC
+LIMIT :limit;
+
+-- name: failures_of
+-- By the primary keys of the partitions, once the caller has the locks of the contacts.
+SELECT contact_id, rotation, passage, at, due_at FROM outcome
+WHERE contact_id = ANY (CAST(:contact_ids AS bigint[])) AND step_id = :step_id AND result = 'failed'
+  AND (CAST(:why AS text) IS NULL OR coalesce(detail ->> 'error', detail ->> 'reason', '') = CAST(:why AS text));
 
 -- name: count_campaign
 -- By the day for good, and by the hour for the graph of a day, which does not show who left.

@@ -29,6 +29,7 @@ from parcours.services.campaign_changes import definition_of
 from parcours.services.campaign_json import campaign_json, campaign_line
 from parcours.services.entry_rules import event_source, exit_of, limit_of
 from parcours.services.launch import by_whom, launch
+from parcours.services.try_again import try_again
 from parcours.workers.sweeps import update_inline
 
 app = typer.Typer(no_args_is_help=True, help="Validate, plan, apply, list, show, publish and pause campaigns.")
@@ -285,6 +286,23 @@ def publish(campaign: Key, inline: Inline = False, now: Now = None) -> None:
 def pause(campaign: Key, now: Now = None) -> None:
     """Pause a campaign. Contacts keep their places; when the command returns, no step is running."""
     _switch(campaign, False, now)
+
+
+@app.command()
+def retry(
+    campaign: Key,
+    step: Annotated[str, typer.Argument(metavar="STEP", help="Key of the step.")],
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Only contacts who failed for this reason, in these words.")
+    ] = None,
+    now: Now = None,
+) -> None:
+    """Try a step again for contacts who failed there for good. Remove the cause first."""
+    here = session()
+    done = try_again(here.engine, campaign, step, reason, who=user(), zone=here.zone, now=begin(here.engine, now))
+    here.say(f"{done.contacts:,} contact{'' if done.contacts == 1 else 's'} will be tried again.")
+    if done.gone:
+        here.say(f"{done.gone:,} have left the campaign or are elsewhere in it by now, and stay as they are.")
 
 
 @app.command()

@@ -99,3 +99,15 @@ def test_the_secret_of_webhooks_is_the_same_every_time_and_not_the_installation_
     first, second = (here("webhooks", "secret").stdout.strip() for _ in range(2))
     assert first == second
     assert len(first) == 64
+
+
+def test_a_step_is_tried_again_by_command(here: Run, engine: Engine) -> None:
+    here("trigger", "--inline")
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE outcome SET result = 'failed', detail = '{\"error\": \"away\"}'"))
+        conn.execute(text("UPDATE step_count SET result = 'failed'"))
+    assert "0 contacts will be tried again." in here("campaigns", "retry", "welcome", "hello", "--reason", "x").stdout
+    assert "1 contact will be tried again." in here("campaigns", "retry", "welcome", "hello").stdout
+    assert "hello" in here("log", "welcome", "--waiting").stdout
+    wrong = here("campaigns", "retry", "welcome", "nowhere")
+    assert (wrong.returncode, "nowhere" in wrong.stderr) == (1, True)

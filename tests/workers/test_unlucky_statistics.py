@@ -37,6 +37,7 @@ from parcours.db.tables import (
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.contacts import Incoming
 from parcours.db.tables.membership import Chunk
+from parcours.db.tables.outcomes import FailedAt
 from parcours.db.tables.variant_tests import TriedPlace
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.membership import Arrival, Departure
@@ -484,7 +485,17 @@ def test_passages_that_go_on_are_taken_back(misled: Watched) -> None:
     world, ids = misled.world, ids_of(misled, 1)
     step_id = world.step_id("start")
     with misled.costly(least=1) as found, undone(world) as conn:
-        outcomes.take_back(conn, step_id, [(contact_id, 1, 1) for contact_id in ids])
+        outcomes.take_back(conn, step_id, [(contact_id, 1, 1) for contact_id in ids], "cancelled")
+    assert found == []
+
+
+def test_steps_that_failed_are_tried_again(misled: Watched) -> None:
+    world, ids = misled.world, ids_of(misled, 1)
+    step_id = world.step_id("start")
+    with misled.costly(least=1) as found, undone(world) as conn:
+        campaigns.read_by_index(conn, in_order=True)
+        outcomes.failed_at(conn, step_id, None, past=FailedAt(LATER, 2**62), limit=100)
+        outcomes.failures_of(conn, step_id, "x", ids)
     assert found == []
 
 

@@ -25,6 +25,7 @@ from parcours.services.campaign_plan import CampaignPlan
 from parcours.services.launch import launch
 from parcours.services.overview_json import overview_json
 from parcours.services.send_again import send_again
+from parcours.services.try_again import try_again
 from parcours.web.api.common import (
     Cursor,
     Given,
@@ -191,6 +192,25 @@ class SentAgain(BaseModel):
     messages: int = Field(examples=[12])
 
 
+class TryAgainGiven(Given):
+    """Which failed steps are tried again."""
+
+    step: str = Field(examples=["tag"], description="Key of the step.")
+    why: str | None = Field(
+        default=None,
+        examples=["no answer from the shop"],
+        description="Only contacts who failed for this reason, in these words. Null: all of them.",
+    )
+
+
+class TriedAgainResource(BaseModel):
+    """How many contacts are due at the step again."""
+
+    contacts: int = Field(examples=[12])
+    gone: int = Field(examples=[1], description="Contacts who have left the campaign, or are elsewhere in it by now.")
+    more: bool = Field(examples=[False], description="Whether there are more; call again for them.")
+
+
 class CopyGiven(Given):
     """Key and name of the copy."""
 
@@ -208,6 +228,8 @@ CAMPAIGN_BODY: dict[str, Any] = {
         },
     }
 }
+# Seconds after which a request begins no further batch of contacts.
+MOST_SECONDS_OF_A_CALL = 10
 CONFLICT = problems({409: "A campaign with this key already exists."})
 CHANGED = problems({412: "The campaign has changed; get it again."})
 # A step and the list that it stands in are two levels; what a step is given may be as deep as any value.
@@ -418,6 +440,22 @@ def send_messages_again(
         now = database_now(conn)
         n = send_again(conn, found.id, step.id, step.key, given.why, who=who, now=now)
     return SentAgain(messages=n)
+
+
+@router.post(
+    "/campaigns/{campaign}/try-again",
+    summary="Try failed steps again",
+    openapi_extra=documented(TryAgainGiven),
+)
+def try_step_again(
+    site: SiteOf, who: Manager, campaign: str, given: Annotated[TryAgainGiven, Depends(body(TryAgainGiven))]
+) -> TriedAgainResource:
+    """Contacts who failed at a step for good are due there again, with all attempts before them. Remove the cause
+    first. Contacts who went on after the failure are not tried again."""
+    done = try_again(
+        site.engine, campaign, given.step, given.why, who=who, zone=site.zone, seconds=MOST_SECONDS_OF_A_CALL
+    )
+    return TriedAgainResource(**done._asdict())
 
 
 @router.post(

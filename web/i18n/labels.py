@@ -334,6 +334,9 @@ def happened(what: str, detail: Mapping[str, Any], titles: Mapping[str, str] | N
     if what == "messages sent again" and {"step", "messages"} <= detail.keys():
         sent, step = int(detail["messages"]), called.get(detail["step"], detail["step"])
         return _n("{n} message of {step} sent again", "{n} messages of {step} sent again", sent, step=step)
+    if what == "step tried again" and {"step", "contacts"} <= detail.keys():
+        tried, step = int(detail["contacts"]), called.get(detail["step"], detail["step"])
+        return _n("{step} tried again for {n} contact", "{step} tried again for {n} contacts", tried, step=step)
     if what == "rescheduled" and "waits" in detail:
         return _("Waiting contacts rescheduled: {n}", n=number(int(detail["waits"]))) + why
     version = what.removeprefix("changed to version ")

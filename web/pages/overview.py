@@ -23,11 +23,12 @@ from parcours.db.reads.overview import ActivityPlace, StepFigures
 from parcours.db.tables import campaigns
 from parcours.db.tables.campaigns import Found
 from parcours.domain.campaign import Campaign, Step
-from parcours.domain.errors import NotFoundError, UnreadableCampaignError
+from parcours.domain.errors import CampaignError, NotFoundError, UnreadableCampaignError
 from parcours.domain.steps.types import Kind, RefersTo
 from parcours.domain.time.zones import zone_of
-from parcours.services import send_again as again
 from parcours.services.goal_figures import goal_figures
+from parcours.services.send_again import send_again
+from parcours.services.try_again import try_again
 from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, _n, marked, reader
@@ -37,9 +38,10 @@ from parcours.web.pages.campaign_list import ListedCampaign, line_of
 from parcours.web.pages.charts import Range
 from parcours.web.pages.kept_titles import titles_of
 from parcours.web.pages.overview_insights import insights_of
-from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.rendering import redirect, render, sentence
 from parcours.web.pages.step_titles import Names, quoted, titled
 from parcours.web.paging import before_of, instant_of, next_address, written
+from parcours.web.security.access import FormBody, Visitor
 
 router = pages_router()
 
@@ -69,6 +71,8 @@ WRONG_RANGE = {
 SERIES = tuple(labels.SERIES)
 CONTACTS_A_PAGE = 50
 ACTIVITY_A_PAGE = 12
+# Seconds after which a page begins no further batch of contacts.
+MOST_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -159,17 +163,49 @@ def activity(request: Request, site: SiteOf, key: str) -> Response:
 
 
 @router.post("/campaigns/{key}/failures")
-def send_again(request: Request, site: SiteOf, who: VisitorOf, key: str, form: FormOf) -> Response:
-    """Put back the messages of a step that failed for one reason."""
+def again(request: Request, site: SiteOf, who: VisitorOf, key: str, form: FormOf) -> Response:
+    """Send the messages of a step again that failed for one reason, or try the step again for those who failed so."""
+    if form.text("what") == "failed":
+        return _try_again(request, site, who, key, form)
     with site.engine.begin() as conn:
         about = opened(conn, site, key)
         step = about.campaign.by_key.get(form.text("step"))
         if step is None:
             raise NotFoundError("step", form.text("step"))
         why, now = form.text("why"), database_now(conn)
-        n = again.send_again(conn, about.found.id, step.id, step.key, why, who=who.who, now=now)
+        n = send_again(conn, about.found.id, step.id, step.key, why, who=who.who, now=now)
     said = _n("{n} message will be sent again.", "{n} messages will be sent again.", n)
     return redirect(request, f"{about.address}/failures", flash=said)
+
+
+def _try_again(request: Request, site: Site, who: Visitor, key: str, form: FormBody) -> Response:
+    with site.engine.connect() as conn:
+        about = opened(conn, site, key)
+        status = campaigns.enter(conn, about.found.id, site.zone)[1]
+    back = f"{about.address}/failures"
+    try:
+        done = try_again(
+            site.engine, key, form.text("step"), form.text("why"), who=who.who, zone=site.zone, seconds=MOST_SECONDS
+        )
+    except NotFoundError:
+        raise
+    except CampaignError as error:
+        return redirect(request, back, flash=sentence(str(error)), kind="error")
+    said = [_n("{n} contact is tried again.", "{n} contacts are tried again.", done.contacts)]
+    if done.gone:
+        said.append(
+            _n(
+                "{n} contact has left the campaign or is elsewhere in it by now, and stays as it is.",
+                "{n} contacts have left the campaign or are elsewhere in it by now, and stay as they are.",
+                done.gone,
+            )
+        )
+    if done.contacts and status.why_not(about.now) is not None:
+        said.append(_("The campaign is not running, so no steps run yet."))
+    if done.more:
+        said.append(_("There are more: try again once more."))
+    is_fine = done.contacts and not (done.gone or done.more)
+    return redirect(request, back, flash=" ".join(said), kind="done" if is_fine else "warning")
 
 
 @router.get("/campaigns/{key}/{tab}")

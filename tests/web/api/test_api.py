@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from parcours.db.partitions import ensure_partitions
 from parcours.db.tables import refusals
 from parcours.domain.campaign_file.model import CampaignFile
+from parcours.domain.steps.types import Failed
 from parcours.services import contact_changes
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.web.api.campaigns import Planned
@@ -21,7 +22,7 @@ from tests.conftest import Run
 from tests.web.conftest import Client, event
 from tests.web.pages.test_overview_pages import travelled
 from tests.web.pages.test_sign_in import given_user, sign_in
-from tests.workers.worlds import START, World, at
+from tests.workers.worlds import START, Moody, World, at
 from tests.workers.worlds import event as happened
 
 STEP = {"step": "hello", "action": "contact.points", "with": {"points": 1}}
@@ -548,6 +549,22 @@ def test_messages_that_were_not_delivered_are_sent_again(http: TestClient, world
     assert http.post(address, json={}).status_code == 422
     told = [each["what"] for each in http.get("/api/campaigns/c").json()["activity"]]
     assert told[:2] == ["messages sent again", "messages sent again"]
+
+
+def test_steps_that_failed_are_tried_again(http: TestClient, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    moody = Moody()
+    moody.install(monkeypatch)
+    moody.otherwise = Failed("away", retry=False)
+    world.crowd(2, segment="everyone")
+    world.campaign("- {step: act, action: test.moody}\n- {step: on, action: test.moody, on_failure: continue}")
+    world.run()
+    address = "/api/campaigns/c/try-again"
+    assert http.post(address, json={"step": "act", "why": "near"}).json() == {"contacts": 0, "gone": 0, "more": False}
+    assert http.post(address, json={"step": "act", "why": "away"}).json() == {"contacts": 2, "gone": 0, "more": False}
+    assert http.post(address, json={"step": "nowhere"}).status_code == 404
+    refused = http.post(address, json={"step": "on"})
+    assert (refused.status_code, "next steps" in refused.text) == (422, True)
+    assert http.get("/api/campaigns/c").json()["activity"][0]["what"] == "step tried again"
 
 
 def test_a_plan_over_rest_has_all_that_the_command_prints() -> None:

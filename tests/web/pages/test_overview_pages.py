@@ -238,6 +238,32 @@ def test_failures_lead_to_their_contacts(client: Client, world: World, monkeypat
     assert listed(contacts) == ["c2"]
 
 
+def test_steps_that_failed_are_tried_again_from_the_page(
+    client: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moody = Moody()
+    moody.install(monkeypatch)
+    moody.otherwise = Failed("no such <b>page</b>", retry=False)
+    world.crowd(3, segment="everyone")
+    world.campaign("- {step: act, action: test.moody}")
+    world.run()
+    world.remove("c3")
+    http = client()
+    page = http.get("/campaigns/c/failures")
+    given = {"csrf": token_of(page), "what": "failed", "step": "act", "why": "no such <b>page</b>"}
+    assert page.text.count(">Try again<") == 1
+    assert f'name="why" value="{escape(given["why"])}"' in page.text
+    answer = text_of(http.post("/campaigns/c/failures", data=given).text)
+    assert "2 contacts are tried again. 1 contact has left the campaign" in answer
+    assert "tried again for 2 contacts" in answer
+    assert [world.standing(key) for key in ("c1", "c2", "c3")] == [["act"], ["act"], []]
+    assert http.post("/campaigns/c/failures", data={**given, "step": "nowhere"}).status_code == 404
+    guarded = client(open_to_all=False)
+    given_user(world.engine, role="viewer")
+    sign_in(guarded)
+    assert "Try again" not in guarded.get("/campaigns/c/failures").text
+
+
 def test_messages_that_were_not_delivered_are_sent_again_from_the_page(client: Client, world: World) -> None:
     world.email("hello")
     world.crowd(3, segment="everyone")
@@ -484,7 +510,7 @@ def test_a_contact_page_says_what_is_known_and_what_is_waited_for(client: Client
     page = client().get(f"/contacts/{quote('a/b c?', safe='')}")
     words = text_of(page.text)
     assert "do not contact by email: unsubscribed" in words
-    assert "city Lyon" in words
+    assert "City Lyon" in words
     assert "Europe/Paris" in words
     # Armed on the third day at noon in Paris, for three days.
     assert "until Sat 6 Jun 2026, 12:00; then “no”" in words
@@ -511,7 +537,7 @@ def test_a_timeline_goes_on_from_where_it_ended(client: Client, world: World) ->
     older = re.search(r'href="([^"]+before[^"]+)"', page)
     assert older
     rest = http.get(unescape(older[1]), headers={"HX-Request": "true", "HX-Target": "older"}).text
-    totals = [int(n) for n in re.findall(r"total: (\d+)", page + rest)]
+    totals = [int(n) for n in re.findall(r"Total: (\d+)", page + rest)]
     assert totals == list(range(49, -1, -1))
     assert "Joined" in text_of(rest)
 
@@ -569,7 +595,7 @@ def test_a_form_shows_how_to_embed_it_and_what_came(client: Client, world: World
     world.submit("signup", "anna", at(1), wish=SCRIPT)
     page = client(public_url="https://parcours.example").get("/forms/signup").text
     assert '&lt;form method="post" action="https://parcours.example/forms/signup"&gt;' in page
-    assert "wish: &lt;script&gt;" in page
+    assert "Wish: &lt;script&gt;" in page
     assert 'href="/contacts/anna"' in page
 
 

@@ -101,6 +101,7 @@ TABLE = {
         POST /api/campaigns/{campaign}/pause
         POST /api/campaigns/{campaign}/publish
         POST /api/campaigns/{campaign}/send-again
+        POST /api/campaigns/{campaign}/try-again
         POST /api/campaigns/{campaign}/versions/{version}/rollback
         POST /api/campaigns/{campaign}/members/{contact:path}
         PUT /api/campaigns/{campaign}/members/{contact:path}
