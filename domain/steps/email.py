@@ -11,7 +11,7 @@ from parcours.domain.operators import wildcard
 from parcours.domain.retries import MESSAGE_ATTEMPTS
 from parcours.domain.steps import sending
 from parcours.domain.steps.batch import Batch, EmailFacts, Fact, Standing
-from parcours.domain.steps.properties import Address, Attempts, Name, Patterns, without_scheme
+from parcours.domain.steps.properties import ADVANCED, Address, Attempts, Name, Patterns, without_scheme
 from parcours.domain.steps.registry import action, decision
 from parcours.domain.steps.types import Done, Need, NoProperties, Outbound, Properties, RefersTo, Result, Skipped
 from parcours.domain.steps.words import listed
@@ -29,11 +29,14 @@ class SendEmail(Properties):
         description="A marketing email is sent to a contact only once, and respects do-not-contact entries and "
         "policies. A transactional email is always sent, before marketing emails.",
     )
-    priority: Literal["normal", "high"] = Field(default="normal", description="Priority: high is sent before normal.")
+    priority: Literal["normal", "high"] = Field(
+        default="normal", description="Priority: high is sent before normal.", json_schema_extra=ADVANCED
+    )
     again: str | None = Field(
         default=None,
         description="When a contact may receive this marketing email again: `always`, or some time after the last "
         "one, such as `after 300 days`. By default, a contact receives it once.",
+        json_schema_extra=ADVANCED,
     )
     attempts: Attempts = MESSAGE_ATTEMPTS
 

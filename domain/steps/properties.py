@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, JsonValue, StringConstraints, ValidationInfo
 
 from parcours.domain import operators
 from parcours.domain.contacts.identity import is_address
@@ -181,4 +181,8 @@ Json = Annotated[Any, BeforeValidator(_as_json)]
 Patterns = Annotated[list[Name], BeforeValidator(_without_blanks), BeforeValidator(_split)]
 # An email address, or Liquid that makes one for each contact.
 Address = Annotated[Liquid, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_address)]
-Attempts = Annotated[WholeNumber, Field(ge=1, description="Maximum number of delivery attempts.")]
+# What few need to change; forms show it behind the rest, unless it is set.
+ADVANCED: dict[str, JsonValue] = {"advanced": True}
+Attempts = Annotated[
+    WholeNumber, Field(ge=1, description="Maximum number of delivery attempts.", json_schema_extra=ADVANCED)
+]

@@ -86,6 +86,8 @@ class PanelWidget:
     liquid: bool = False
     shown: str = ""
     shown_error: str = ""
+    # Whether it stands behind the rest: few need it, and it is not set.
+    folded: bool = False
 
     @property
     def id(self) -> str:
@@ -193,6 +195,7 @@ def _widget(
         open=found.refers_to.get(name) in _OPEN,
         liquid=name in LONG
         or (kind in ("text", "area", "lines", "yaml", "one") and _MENTIONS_LIQUID in schema.description),
+        folded=schema.advanced and value is None and not errors,
     )
 
 

@@ -33,6 +33,8 @@ class PropertySchema:
     required: bool = False
     least: float | None = None
     most: float | None = None
+    # Whether few need it.
+    advanced: bool = False
 
 
 def schemas_of(found: StepType) -> Mapping[str, PropertySchema]:
@@ -117,6 +119,7 @@ def _property(given: object, definitions: object, *, required: bool) -> Property
         required,
         _number(schema.get("minimum", schema.get("ge"))),
         _number(schema.get("maximum", schema.get("le"))),
+        outer.get("advanced", schema.get("advanced")) is True,
     )
 
 

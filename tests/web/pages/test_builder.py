@@ -102,6 +102,19 @@ def test_the_tree_says_what_each_step_does_and_when(builder: Builder) -> None:
     assert "The campaign as it is. Your first change begins a draft." in said
 
 
+def test_what_few_need_stands_behind_the_rest_until_it_is_set(builder: Builder) -> None:
+    builder.add("action email.send", "visited", "yes")
+    asked = {"step": "email-send", "when": "now", "with-email": "hello", "with-attempts": "3"}
+
+    def order(page: str) -> list[tuple[str, str]]:
+        return re.findall(r"id=\"with-(email|attempts)\"|<summary>(More settings)", page)
+
+    plain = [name or more for name, more in order(builder.does("set", **asked).text)]
+    assert plain == ["email", "More settings", "attempts"]
+    tried = [name or more for name, more in order(builder.does("set", **{**asked, "with-attempts": "5"}).text)]
+    assert tried == ["email", "attempts", "More settings"]
+
+
 def test_a_step_is_added_filled_in_moved_and_deleted_and_all_of_it_undone(builder: Builder, world: World) -> None:
     added = builder.add("action contact.tags", "visited", "yes")
     assert "Enter at least one tag." in text_of(added.text)
