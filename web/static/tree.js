@@ -60,7 +60,7 @@
       for (const [key, value] of Object.entries(values)) element.setAttribute(key, value);
       return element;
     };
-    const svg = made("svg", { class: "jumps", width: tree.scrollWidth, height: tree.offsetHeight, "aria-hidden": "true", focusable: "false" });
+    const svg = made("svg", { class: "jumps", "aria-hidden": "true", focusable: "false" });
     for (const { end, starts, low, high, lane } of arrows) {
       const x = (lanes - lane - 1) * LANE + 1.5;
       const lines = starts.map((start) => `M${start.x - 2} ${start.y}H${x}`).join("");

@@ -119,7 +119,12 @@ PAGES: Mapping[str, tuple[str, ...]] = {
 # Parts of pages, files, and what leads on.
 NO_PAGES = {
     *("/", "/static/{name}", "/campaigns/{key}/live", "/emails/{key:path}/preview"),
-    *("/contacts/+import/{id_}/rejected", "/contacts/{key:path}/export", "/segments/{key:path}/export"),
+    *(
+        "/contacts/+found",
+        "/contacts/+import/{id_}/rejected",
+        "/contacts/{key:path}/export",
+        "/segments/{key:path}/export",
+    ),
 }
 # For whoever has not signed in.
 OUTSIDE = {"/sign-in", "/invitation/{token}"}

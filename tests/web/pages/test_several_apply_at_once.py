@@ -107,17 +107,19 @@ def test_of_a_page_a_program_and_the_command_one_wins_and_the_others_are_told(
     review = hidden(posted(http, "/campaigns/k/edit", **filled(stamp=page, description="by a page"), do="review").text)
     file = http.get("/api/campaigns/k").json()["definition"] | {"description": "by a program"}
     digest = http.post("/api/campaigns/k/plan", json=file).json()["digest"]
+    # An app is not made in two threads at once.
+    browser, program = client(), client()
     ready = threading.Barrier(2)
     ended: dict[str, tuple[int, str]] = {}
 
     def by_page() -> None:
         ready.wait()
-        done = posted(client(), "/campaigns/k/edit", **review, do="apply")
+        done = posted(browser, "/campaigns/k/edit", **review, do="apply")
         ended["by a page"] = (done.status_code, done.text)
 
     def by_program() -> None:
         ready.wait()
-        done = client().put("/api/campaigns/k", json=file, params={"plan": digest})
+        done = program.put("/api/campaigns/k", json=file, params={"plan": digest})
         ended["by a program"] = (done.status_code, done.text)
 
     threads = [threading.Thread(target=each) for each in (by_page, by_program)]
