@@ -612,6 +612,8 @@ def test_a_failing_step_is_looked_for(misled: Watched) -> None:
 
 def test_the_inbox_is_shared_out(misled: Watched) -> None:
     ids = ids_of(misled, 801)
+    # The server would look at what is written here, and the statistics would be right again.
+    misled.world.write("ALTER TABLE inbox SET (autovacuum_enabled = false)")
     misled.world.write(
         "INSERT INTO inbox (contact_id, received_at, source, id, type, at, data) "
         "SELECT id, :now, 'test', 'i' || id || '-' || n, 'page.hit', :now, '{}' FROM contact, "
