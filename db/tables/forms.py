@@ -1,7 +1,7 @@
 """Forms: what a contact may submit."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -65,6 +65,12 @@ def place(
         },
     ).one_or_none()
     return changed is not None
+
+
+def names(conn: Connection, keys: Iterable[str]) -> dict[str, str]:
+    """Return what forms are called, by key; a key of which there is none is left out."""
+    wanted = sorted(set(keys))
+    return {row.key: row.name for row in conn.execute(sql["names"], {"keys": wanted})} if wanted else {}
 
 
 def find(conn: Connection, key: str) -> Form | None:

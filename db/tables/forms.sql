@@ -41,3 +41,6 @@ INSERT INTO form_submission (contact_id, form_id, at, fields)
 SELECT contact_id, :form_id, at, fields
 FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:ats AS timestamptz[]), CAST(:fields AS jsonb[]))
      AS new (contact_id, at, fields);
+
+-- name: names
+SELECT key, name FROM form WHERE key = ANY (CAST(:keys AS text[]));

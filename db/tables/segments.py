@@ -1,6 +1,6 @@
 """Segments and who is in them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -46,6 +46,13 @@ def name_of(conn: Connection, key: str) -> str:
     """Return what a segment is called; its key where there is none of it."""
     found = find(conn, key)
     return key if found is None else found.name
+
+
+def names(conn: Connection, keys: Iterable[str]) -> dict[str, str]:
+    """Return what segments are called, by key; a key of which there is none names itself."""
+    wanted = sorted(set(keys))
+    rows = conn.execute(statements(__file__)["names"], {"keys": wanted}) if wanted else ()
+    return {key: key for key in wanted} | {row.key: row.name for row in rows}
 
 
 def save(conn: Connection, key: str, *, name: str | None, public: bool | None, published: bool | None) -> Stored:

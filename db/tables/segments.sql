@@ -144,3 +144,6 @@ WITH leaving AS (
     WHERE contact_id = ANY (ARRAY(SELECT contact_id FROM leaving)) AND segment_id = :segment_id
 )
 SELECT contact_id FROM leaving WHERE active ORDER BY contact_id;
+
+-- name: names
+SELECT key, name FROM segment WHERE key = ANY (CAST(:keys AS text[]));

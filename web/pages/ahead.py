@@ -145,8 +145,7 @@ def _file(site: Site, about: Opened) -> CampaignFile:
 
 def _called(conn: Connection, file: CampaignFile) -> dict[str, str]:
     """Return what people call the sources of a campaign; one that is not there any more keeps its key."""
-    known = {key: found.name for key in file.sources.forms if (found := forms.find(conn, key)) is not None}
-    return known | {key: segments.name_of(conn, key) for key in file.sources.segments}
+    return forms.names(conn, file.sources.forms) | segments.names(conn, file.sources.segments)
 
 
 def _sources(file: CampaignFile) -> list[str]:

@@ -173,7 +173,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         email_names = called["email"]
         part = request.headers.get("hx-target") == "older"
         stays = [_stay(conn, site, standing) for standing in contact.campaigns]
-        segment_names = {key: segments.name_of(conn, key) for key in contact.segments}
+        segment_names = segments.names(conn, contact.segments)
         steps = _step_names(conn, stays, entries)
     inside = {each.campaign for each in contact.campaigns if each.left_at is None}
     return render(
@@ -223,8 +223,8 @@ def _called(conn: Connection, entries: Sequence[TimelineEntry]) -> dict[str, dic
 
     return {
         "email": emails.titles(conn, named("template", "email")),
-        "segment": {key: segments.name_of(conn, key) for key in named("segment")},
-        "form": {key: form.name for key in named("form") if (form := forms.find(conn, key)) is not None},
+        "segment": segments.names(conn, named("segment")),
+        "form": forms.names(conn, named("form")),
     }
 
 

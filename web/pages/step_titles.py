@@ -53,7 +53,7 @@ def names_of(conn: Connection, references: Iterable[tuple[str, RefersTo, str]]) 
         keys.setdefault(what, set()).add(key)
     made: dict[RefersTo, Mapping[str, str]] = {}
     if RefersTo.SEGMENT in keys:
-        made[RefersTo.SEGMENT] = {key: segments.name_of(conn, key) for key in keys[RefersTo.SEGMENT]}
+        made[RefersTo.SEGMENT] = segments.names(conn, keys[RefersTo.SEGMENT])
     if RefersTo.EMAIL in keys:
         made[RefersTo.EMAIL] = emails.titles(conn)
     if RefersTo.FORM in keys:
