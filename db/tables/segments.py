@@ -42,12 +42,6 @@ def find(conn: Connection, key: str) -> Segment | None:
     return None if row is None else Segment(*row)
 
 
-def name_of(conn: Connection, key: str) -> str:
-    """Return what a segment is called; its key where there is none of it."""
-    found = find(conn, key)
-    return key if found is None else found.name
-
-
 def names(conn: Connection, keys: Iterable[str]) -> dict[str, str]:
     """Return what segments are called, by key; a key of which there is none names itself."""
     wanted = sorted(set(keys))
