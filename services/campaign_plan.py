@@ -47,6 +47,8 @@ FilePlace = tuple[str | int, ...]
 
 # Names in a file that say what type a step is of, and how one calls a step of it.
 KINDS = tuple(kind.value for kind in Kind)
+# Contacts at steps that change and keep them, that a plan counts one by one, shared by these steps.
+MOST_WAITING = 100_000
 _A = {"action": "an action", "decision": "a decision", "condition": "a condition"}
 
 # Templates that `parcours messages apply` brings, by their kind in the table.
@@ -116,8 +118,9 @@ class CampaignPlan:
     told_by_rules: set[str] = field(default_factory=set)
     # What the file says otherwise than the present version, of settings and of steps that both have.
     differences: list[Difference] = field(default_factory=list)
-    # Steps that change, and how many contacts wait there.
+    # Steps that change, and how many contacts wait there; more than that at those that are `crowded`.
     waiting: dict[str, int] = field(default_factory=dict)
+    crowded: list[str] = field(default_factory=list)
     # What the settings do to contacts, and whom the update moves that follows; None: nobody was counted.
     effects: list[CampaignEffect] = field(default_factory=list)
     moves: Movement | None = None
@@ -175,7 +178,7 @@ class CampaignPlan:
         moved = set(self.moved) - set(self.added) - set(self.removed)
         found: dict[str, int] = {}
         tops: dict[str, str] = {}
-        for step, (parent, _branch, _kind) in _standing(self.file.steps, None, None):
+        for step, (parent, _branch, _kind) in _standing(self.file.steps):
             if parent in tops:
                 tops[step.step] = tops[parent]
             elif step.step in moved:
@@ -225,9 +228,10 @@ class CampaignPlan:
         for key in self.changed:
             changes = ", ".join(f"{each.name.removeprefix('with.')} {each.words()}" for each in self.of_step(key))
             waiting = self.waiting.get(key, 0)
-            there = f"; {_waiting(waiting)} there" if waiting and key not in self.retimed else ""
+            said = f"{'more than ' if key in self.crowded else ''}{_waiting(waiting)} there"
+            there = f"; {said}" if waiting and key not in self.retimed else ""
             if waiting and any(each.name in KINDS for each in self.of_step(key)):
-                there = f"; {_waiting(waiting)} there and get the new type"
+                there = f"; {said} and get the new type"
                 there = there.replace("and get", "and gets") if waiting == 1 else there
             lines.append(f"  ~ step {key}: {changes}{there}")
         for key, below in self.moved_branches.items():
@@ -332,6 +336,7 @@ class CampaignPlan:
             "changes": self.would_change,
             "differences": [each.to_json() for each in self.differences],
             "waiting": self.waiting,
+            "crowded": self.crowded,
             "effects": [each.to_json() for each in self.effects],
             "people": None if self.moves is None else self.moves._asdict(),
             "warnings": self.warnings,
@@ -512,10 +517,13 @@ def plan(
     from_before = waits.count_from_before(conn, since)
     retimed_before = [key for key in kept if ids[key] in from_before]
     members = memberships.count_active(conn, row.id)
-    changed = [key for key in kept if _own(old[key]) != _own(new[key])]
+    changed = [key for key in kept if old[key].own != new[key].own]
     asked = [key for key in kept if _rule_of(new[key]) not in (None, _rule_of(old[key]))]
     # Of steps that stay as they are, however many wait there, nothing is said.
-    waiting = waits.count_at(conn, [ids[key] for key in {*gone, *retimed, *changed, *asked}])
+    waiting = waits.count_at(conn, [ids[key] for key in {*gone, *retimed, *asked}])
+    # Where only what a step does changes, nobody moves, and it is enough to know that they are many.
+    staying, crowded = _staying(conn, [ids[key] for key in changed if key not in {*retimed, *asked}])
+    waiting |= staying
     differing = differences(before, file)
     effects: list[CampaignEffect] = []
     moves = None
@@ -557,9 +565,7 @@ def plan(
         dates_removed=_gone(before, file),
         new_roots=[step.step for step in file.steps if step.step not in {each.step for each in before.steps}],
         new_below={
-            step.step: place[0]
-            for step, place in _standing(file.steps, None, None)
-            if step.step not in there and place[0] in kept
+            step.step: place[0] for step, place in _standing(file.steps) if step.step not in there and place[0] in kept
         },
         restored=_restored(
             conn, row.id, [known[key] for key in new if key in known and (key not in there or key in gone)], new
@@ -571,10 +577,19 @@ def plan(
         told_by_rules=_told_by_rules(before, file),
         differences=differing,
         waiting={key: n for key in changed if (n := waiting.get(ids[key], 0))},
+        crowded=[key for key in changed if ids[key] in crowded],
         effects=effects,
         moves=moves,
         warnings=warnings + unreadable_dates,
     )
+
+
+def _staying(conn: Connection, step_ids: Sequence[int]) -> tuple[dict[int, int], set[int]]:
+    """Return how many wait at steps, up to a number that they share, and at which of them more do."""
+    most = max(1, MOST_WAITING // max(1, len(step_ids)))
+    campaigns.read_by_index(conn)
+    found = waits.count_up_to(conn, step_ids, most + 1)
+    return {id_: min(n, most) for id_, n in found.items()}, {id_ for id_, n in found.items() if n > most}
 
 
 def _effects(
@@ -672,27 +687,22 @@ def _missing(named: Sequence[Reference], what: RefersTo, known: set[str]) -> lis
 
 def moved(before: CampaignFile, after: CampaignFile, known: Collection[str]) -> list[str]:
     """Return which steps that the campaign knows can be reached by another way than before."""
-    old = {step.step: place for step, place in _standing(before.steps, None, None)}
+    old = {step.step: place for step, place in _standing(before.steps)}
     found: list[str] = []
-    for step, place in _standing(after.steps, None, None):
+    for step, place in _standing(after.steps):
         if place[0] in found or (step.step in known and old.get(step.step) != place):
             found.append(step.step)
     return [key for key in found if key in known]
 
 
-def _standing(
-    steps: tuple[StepFile, ...], parent: str | None, branch: str | None
-) -> Iterator[tuple[StepFile, tuple[str | None, str | None, Kind]]]:
+def _standing(steps: tuple[StepFile, ...]) -> Iterator[tuple[StepFile, tuple[str | None, str | None, Kind]]]:
     """Yield steps, those above first, with the key of the step above, the branch and the kind."""
-    for step in steps:
+    left: list[tuple[StepFile, str | None, str | None]] = [(step, None, None) for step in reversed(steps)]
+    while left:
+        step, parent, branch = left.pop()
         yield step, (parent, branch, step.kind)
-        for below, children in step.branches():
-            yield from _standing(children, step.step, below)
-
-
-def _own(step: StepFile) -> dict[str, Any]:
-    """Return what a step says of itself, without the steps below it."""
-    return step.model_dump(exclude={"then", "yes", "no"})
+        below = [(each, step.step, name) for name, children in step.branches() for each in children]
+        left += reversed(below)
 
 
 def has_rules(file: CampaignFile) -> bool:
@@ -727,7 +737,9 @@ def _timing_of(step: StepFile) -> Any:
 
 
 def _same_version(one: CampaignFile, other: CampaignFile) -> bool:
-    """Return whether two files make the same version of a campaign, switched on or off."""
+    """Return whether two files, of which no value differs, make the same version of a campaign."""
+    if one.steps == other.steps:
+        return True
     first, second = (to_data(file.model_copy(update={"published": None})) for file in (one, other))
     return first == second
 

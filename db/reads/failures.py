@@ -12,7 +12,7 @@ sql = statements(__file__)
 
 # Rows of a step that a page looks at, the latest first; fewer of each where there are many steps.
 LOOKED_AT = 2_000
-LOOKED_AT_TOGETHER = 40_000
+LOOKED_AT_TOGETHER = 10_000
 # Errors that name the contact are as many as the contacts.
 GROUPS_OF_A_STEP = 20
 

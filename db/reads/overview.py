@@ -16,7 +16,7 @@ sql = statements(__file__)
 RESULTS = ("done", "skipped", "failed", "yes", "no", "cancelled")
 _ENDS = {"delivered": "sent", "undelivered": "failed", "withdrawn": "cancelled"}
 # Waits of a campaign that a page may count one by one; beyond, it asks the planner.
-WAITS_COUNTED = 500_000
+WAITS_COUNTED = 150_000
 # What is due by now is counted up to here.
 DUE_COUNTED = 10_000
 # More than any id.
@@ -151,7 +151,7 @@ def figures(conn: Connection, campaign: Campaign, *, waits_counted: int | None =
     """Return what the campaign came to so far.
 
     With `waits_counted` the cost is bounded: of a step at which more wait than its share of so many,
-    the planner says about how many.
+    the statistics of the table say about how many.
     """
     ids = list(campaign.steps)
     counted = _results(conn, ids)
@@ -263,10 +263,14 @@ def _waiting(conn: Connection, step_ids: Sequence[int], limit: int | None) -> tu
     """Return how many wait at each step, and for which of them that is a guess."""
     if limit is None or not step_ids:
         return waits.count_at(conn, step_ids), set()
-    share = max(1, limit // len(step_ids))
     campaigns.read_by_index(conn)
+    # First a half of it shared by all steps, then what the others leave of it by those at which more wait.
+    share = max(1, limit // 2 // len(step_ids))
     found = waits.count_up_to(conn, step_ids, share + 1)
-    guessed = {step_id for step_id, n in found.items() if n > share}
+    many = [step_id for step_id, n in found.items() if n > share]
+    share = max(share, (limit - sum(n for n in found.values() if n <= share)) // max(1, len(many)))
+    found |= waits.count_up_to(conn, many, share + 1)
+    guessed = {step_id for step_id in many if found[step_id] > share}
     for step_id, n in waits.guess_at(conn, guessed).items():
         found[step_id] = max(found[step_id], n)
     return found, guessed

@@ -209,18 +209,22 @@ UPDATE rate SET tokens = tokens - :n WHERE name = :name;
 -- How many messages there are, as the planner believes.
 SELECT reltuples FROM pg_class WHERE oid = 'message'::regclass;
 
--- name: count
--- What is not done from the partial indexes; of the others, whose number only grows, a sample of the table's
--- pages, which is the same one each time.
+-- name: count_queued
+-- Of what is not done, so many entries of the partial index.
 SELECT channel, state::text AS state, count(*) AS n
-FROM message WHERE state IN ('queued', 'sending') GROUP BY channel, state
-UNION ALL
-SELECT channel, 'failed', count(*) FROM message WHERE state = 'failed' GROUP BY channel
-UNION ALL
-SELECT channel, state::text, round(count(*) * (100 / CAST(:percent AS float8)))::bigint
+FROM (SELECT channel, state FROM message WHERE state IN ('queued', 'sending') LIMIT :limit) AS open
+GROUP BY channel, state;
+
+-- name: count_failed
+SELECT channel, 'failed' AS state, count(*) AS n
+FROM (SELECT channel FROM message WHERE state = 'failed' LIMIT :limit) AS failed
+GROUP BY channel;
+
+-- name: sample
+-- What a part of the table's pages says of all of them, the same ones each time.
+SELECT channel, state::text AS state, round(count(*) * (100 / CAST(:percent AS float8)))::bigint AS n
 FROM message TABLESAMPLE SYSTEM (:percent) REPEATABLE (1)
-WHERE state NOT IN ('queued', 'sending', 'failed') GROUP BY channel, state
-ORDER BY channel, state;
+GROUP BY channel, state;
 
 -- name: failed
 SELECT message.key, message.due_at AS at, campaign.key AS campaign, step.key AS step, contact.key AS contact,

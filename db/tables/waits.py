@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from parcours.db.adapters import column
 from parcours.db.scope import Scope
-from parcours.db.statements import composed, statements, variant
+from parcours.db.statements import statements, variant
 from parcours.domain.walk.catch_up import Shift
 from parcours.domain.walk.rows import Claim, Jumped, Reason, Wait
 
@@ -231,8 +231,10 @@ def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:
     return {row.step_id: row.n for row in conn.execute(sql["count_at"], {"step_ids": list(step_ids)})}
 
 
-def count_up_to(conn: Connection, step_ids: Sequence[int], limit: int) -> dict[int, int]:
+def count_up_to(conn: Connection, step_ids: Collection[int], limit: int) -> dict[int, int]:
     """Return how many wait at each step, `limit` where it is that or more; steps where nobody waits are left out."""
+    if not step_ids:
+        return {}
     rows = conn.execute(sql["count_up_to"], {"step_ids": list(step_ids), "limit": limit})
     return {row.step_id: row.n for row in rows}
 
@@ -241,11 +243,7 @@ def guess_at(conn: Connection, step_ids: Collection[int]) -> dict[int, int]:
     """Return about how many wait at each step, as the planner believes from its statistics."""
     if not step_ids:
         return {}
-    given = {f"step_id_{n}": step_id for n, step_id in enumerate(step_ids)}
-    steps = " UNION ALL ".join(sql["at_step"].text.replace(":step_id", f":{name}") for name in given)
-    plan = conn.execute(composed(sql["guess_at"], steps=steps), given).scalar_one()[0]["Plan"]
-    parts = plan["Plans"] if len(given) > 1 else [plan]
-    return {step_id: int(part["Plan Rows"]) for step_id, part in zip(given.values(), parts, strict=True)}
+    return {row.step_id: row.n for row in conn.execute(sql["guess_at"], {"step_ids": list(step_ids)})}
 
 
 def take_kickoffs(

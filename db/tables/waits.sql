@@ -262,11 +262,30 @@ CROSS JOIN LATERAL (
 WHERE counted.n > 0;
 
 -- name: guess_at
--- The plan has a part for each step, below one node if there are several.
-EXPLAIN (FORMAT JSON) {steps};
-
--- name: at_step
-SELECT FROM wait WHERE step_id = :step_id
+-- What the planner would say of each step, by its own rule for equality (PostgreSQL's eqsel), in a hundredth of the time
+-- that planning takes for hundreds of steps: the share of a step among the most common ones, otherwise an equal part of
+-- what these leave; of as many rows as fit into the table as it is. A table that was never looked at has 200 values.
+WITH stored AS (
+    SELECT greatest(reltuples, 0) / greatest(relpages, 1) * (pg_relation_size(oid) / current_setting('block_size')::int) AS n
+    FROM pg_class WHERE oid = CAST('wait' AS regclass)
+), seen AS (
+    SELECT CAST(CAST(most_common_vals AS text) AS int[]) AS steps, most_common_freqs AS shares,
+           CASE WHEN n_distinct < 0 THEN -n_distinct * (SELECT n FROM stored) ELSE n_distinct END AS distinct_steps
+    FROM pg_stats WHERE schemaname = current_schema() AND tablename = 'wait' AND attname = 'step_id'
+), common AS (
+    SELECT unnest(steps) AS step_id, unnest(shares) AS share FROM seen
+), rest AS (
+    SELECT greatest(0, 1 - sum(share)) AS share, count(*) AS n FROM common
+)
+SELECT step.id AS step_id,
+       round(stored.n * coalesce(
+           common.share, coalesce(rest.share, 1) / greatest(1, coalesce(seen.distinct_steps, 200) - rest.n)
+       ))::bigint AS n
+FROM unnest(CAST(:step_ids AS int[])) AS step (id)
+CROSS JOIN stored
+CROSS JOIN rest
+LEFT JOIN seen ON true
+LEFT JOIN common ON common.step_id = step.id;
 
 -- name: take_kickoffs
 -- Whatever else contacts, whose locks the caller holds, are to begin in a campaign now.

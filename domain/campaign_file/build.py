@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ValidationError
@@ -227,11 +228,35 @@ def _step_data(step: StepFile) -> dict[str, Any]:
     return data
 
 
+class _PlainField(NamedTuple):
+    """A field of a file: its attribute, its name in the file, and what is left out; `info` where that is made."""
+
+    attribute: str
+    name: str
+    default: object
+    info: FieldInfo | None
+
+
+_STATED = object()
+
+
+@cache
+def _fields(model: type[BaseModel]) -> list[_PlainField]:
+    found = []
+    for attribute, info in model.model_fields.items():
+        made = info.default_factory is not None and info.default_factory is not dict
+        default = _STATED if info.is_required() else {} if info.default_factory is dict else info.default
+        found.append(_PlainField(attribute, info.alias or attribute, default, info if made else None))
+    return found
+
+
 def _plain_fields(model: BaseModel) -> dict[str, Any]:
     data: dict[str, Any] = {}
-    for name, info in type(model).model_fields.items():
-        value = getattr(model, name)
-        if not info.is_required() and value == _default(info, data):
+    values = vars(model)
+    for attribute, name, default, info in _fields(type(model)):
+        value = values[attribute]
+        made = default if info is None else info.get_default(call_default_factory=True, validated_data=data)
+        if value == made:
             continue
         if isinstance(value, datetime):
             value = value.isoformat()
@@ -243,17 +268,8 @@ def _plain_fields(model: BaseModel) -> dict[str, Any]:
                 _plain_fields(each) if isinstance(each, BaseModel) and not isinstance(each, StepFile) else each
                 for each in value
             ]
-        data[info.alias or name] = value
+        data[name] = value
     return data
-
-
-def _default(info: FieldInfo, data: dict[str, Any]) -> object:
-    # Asking pydantic for one that it has not to make takes as long as all the rest.
-    if info.default_factory is None:
-        return info.default
-    if info.default_factory is dict:
-        return {}
-    return info.get_default(call_default_factory=True, validated_data=data)
 
 
 def with_offset(moment: datetime, zone: ZoneInfo) -> datetime:

@@ -81,8 +81,10 @@ def differences(before: CampaignFile, after: CampaignFile) -> list[Difference]:
     found = [Difference(None, *each) for each in _unlike(_settings(before), _settings(after))]
     old = {step.step: step for step in before.walk()}
     for step in after.walk():
-        if step.step in old:
-            found += [Difference(step.step, *each) for each in _unlike(_own(old[step.step]), _own(step))]
+        # Most say the same; an instant that only has another offset counts as a difference.
+        was = old.get(step.step)
+        if was is not None and (was.own != step.own or str(was.at) != str(step.at)):
+            found += [Difference(step.step, *each) for each in _unlike(_own(was), _own(step))]
     return found
 
 

@@ -92,6 +92,11 @@ class StepFile(BaseModel):
         """The name of the step's type, of whichever kind."""
         return self.action or self.decision or self.condition or ""
 
+    @property
+    def own(self) -> dict[str, Any]:
+        """What it says of itself, by attribute, without the steps below it."""
+        return {name: value for name, value in vars(self).items() if name not in BRANCH_NAMES}
+
     def branches(self) -> Iterator[tuple[Branch | None, tuple[StepFile, ...]]]:
         """Yield what is below, by branch; None is below an action."""
         yield None, self.then

@@ -14,6 +14,7 @@ from parcours.db.tables import waits
 from parcours.services import campaign_plan
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.services.draft_check import check_draft
+from parcours.web.pages.plan_words import step_change
 from tests.workers.worlds import UTC_ZONE, World, at
 
 STEPS = "- {step: a, action: contact.points, with: {points: 1}, after: 9 days}"
@@ -194,6 +195,20 @@ def test_a_step_says_what_changed_in_it_and_who_waits_there(two: World) -> None:
     ]
 
 
+def test_a_step_at_which_very_many_wait_says_that_they_are_more_than_were_counted(
+    two: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign_plan, "MOST_WAITING", 3)
+    both: dict[str, Any] = {"segments": ["first", "second"]}
+    plan = two.campaign(STEPS.replace("points: 1", "points: 5"), **both)
+    assert lines(plan) == ["~ step a: points 1 → 5; more than 3 contacts wait there"]
+    assert (plan.to_json()["waiting"], plan.to_json()["crowded"]) == ({"a": 3}, ["a"])
+    assert step_change(plan, "a").endswith(" More than 3 contacts wait there.")
+    # Whom a change moves is counted to the last.
+    plan = two.campaign(STEPS.replace("9 days", "2 days"), **both)
+    assert lines(plan)[-1] == "5 contacts wait at a, whose timing changes; --reschedule moves them"
+
+
 def test_a_count_looks_at_so_many_and_says_that_there_may_be_more(two: World, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = two.campaign(STEPS, segments=["second"])
     with two.engine.connect() as conn:
@@ -304,15 +319,21 @@ def test_an_empty_list_of_which_one_is_enough_is_noted_in_a_file_and_an_error_in
 
 
 def test_who_waits_is_counted_only_where_something_changes(two: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[set[int]] = []
-    count = waits.count_at
+    asked: list[int] = []
+    count, up_to = waits.count_at, waits.count_up_to
 
     def count_at(conn: Connection, step_ids: Sequence[int]) -> dict[int, int]:
-        asked.append(set(step_ids))
+        asked.extend(step_ids)
         return count(conn, step_ids)
 
+    def count_up_to(conn: Connection, step_ids: Sequence[int], limit: int) -> dict[int, int]:
+        asked.extend(step_ids)
+        return up_to(conn, step_ids, limit)
+
     monkeypatch.setattr(waits, "count_at", count_at)
+    monkeypatch.setattr(waits, "count_up_to", count_up_to)
     two.campaign(STEPS, segments=["first", "second"], priority="high")
+    assert asked == []
     changed = two.campaign(STEPS.replace("points: 1", "points: 2"), segments=["first", "second"])
-    assert asked == [set(), {two.step_id("a")}]
+    assert asked == [two.step_id("a")]
     assert changed.waiting == {"a": 5}

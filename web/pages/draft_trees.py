@@ -66,8 +66,9 @@ class DraftNode:
     depth: int
     # Another one beside it, in the same list.
     beside: Spot
-    problems: Sequence[str] = ()
-    forks: Sequence[DraftFork] = ()
+    problems: tuple[str, ...] = ()
+    # What is below is no part of how the step itself is drawn.
+    forks: Sequence[DraftFork] = field(default=(), compare=False)
     jump: str | None = None
     last: bool = False
     steps_below: int = 0
@@ -133,7 +134,7 @@ class Drawing:
             timing_words(step, self.zone),
             len(above) + 1,
             self.spot(place._replace(nth=place.nth + 1), above),
-            [each.sentence for each in self.problems.get(key, ())],
+            tuple(each.sentence for each in self.problems.get(key, ())),
             forks,
             str(given[jump]) if jump and isinstance(given, Mapping) and given.get(jump) else None,
             found is not None and found.last,

@@ -367,7 +367,7 @@ def _lines(campaign: Campaign, figures: Mapping[str, StepFigures], entered: int,
     return lines
 
 
-def _gone(step: StepFigures) -> tuple[StepFigures, list[trees.TreePart]]:
+def _gone(step: StepFigures) -> tuple[StepFigures, tuple[trees.TreePart, ...]]:
     return step, trees.parts(step)
 
 

@@ -15,7 +15,7 @@ from parcours.domain.time.intervals import parse_interval
 from parcours.services.campaign_effects import CampaignEffect
 from parcours.services.campaign_plan import KINDS, CampaignPlan
 from parcours.web.i18n.labels import interval
-from parcours.web.i18n.language import _, _n, marked, planned
+from parcours.web.i18n.language import _, _n, marked, number, planned
 from parcours.web.i18n.sentences import told
 from parcours.web.i18n.step_words import property_name, type_name
 from parcours.web.pages.step_titles import Names, quoted
@@ -140,7 +140,15 @@ def step_change(planned: CampaignPlan, key: str, titles: Titles = NO_TITLES, nam
     n = planned.waiting.get(key, 0)
     if not n or key in planned.retimed:
         return changed
-    if any(each.name in KINDS for each in planned.of_step(key)):
+    gets_type = any(each.name in KINDS for each in planned.of_step(key))
+    if key in planned.crowded:
+        more = (
+            _("More than {n} contacts wait there and get the new type.", n=number(n))
+            if gets_type
+            else _("More than {n} contacts wait there.", n=number(n))
+        )
+        return f"{changed} {more}"
+    if gets_type:
         gets = _n("{n} contact waits there and gets the new type.", "{n} contacts wait there and get the new type.", n)
         return f"{changed} {gets}"
     return f"{changed} {_n('{n} contact waits there.', '{n} contacts wait there.', n)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from urllib.parse import urlencode
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.runtime import Macro
+from markupsafe import Markup
 
 from parcours.web.context import site_of
 from parcours.web.i18n import field_words, language
@@ -43,6 +46,7 @@ def environment() -> Environment:
         percent=language.percent,
         day=language.day,
         field_name=field_words.field_name,
+        once=once,
         value_text=field_words.value_text,
         instant=language.instant,
         languages=LANGUAGES,
@@ -55,6 +59,27 @@ def environment() -> Environment:
     made.filters["pair"] = lambda word: (word, word)
     made.filters["said_pair"] = lambda pair: (pair[0], _(pair[1]))
     return made
+
+
+_KEPT: dict[Hashable, Markup] = {}
+# Of some hundred bytes each.
+_MOST_KEPT = 10_000
+
+
+def once(macro: Macro, *given: Hashable) -> Markup:
+    """Return what a macro makes of what it is given, as it was made before where it was the same.
+
+    The name of such a macro is unique, and it uses nothing but that, its imports, and the reader's language. For what
+    stands in a page hundreds of times and hardly differs from one answer to the next.
+    """
+    key = (macro.name, language.reader().language, given)
+    found = _KEPT.get(key)
+    if found is None:
+        found = Markup(macro(*given))
+        if len(_KEPT) >= _MOST_KEPT:
+            _KEPT.clear()
+        _KEPT[key] = found
+    return found
 
 
 def person(who: str) -> str:

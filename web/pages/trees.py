@@ -48,7 +48,7 @@ class TreeStep:
     figures: StepFigures
     share: float
     conversion: float | None
-    parts: Sequence[TreePart]
+    parts: tuple[TreePart, ...]
     forks: Sequence[Fork]
     # What it does, in words.
     words: str = ""
@@ -85,7 +85,7 @@ def conversion(reached: int, came: int) -> float | None:
     return None if reached > came else percent(reached, came)
 
 
-def parts(figures: StepFigures) -> list[TreePart]:
+def parts(figures: StepFigures) -> tuple[TreePart, ...]:
     """Return what became of those who reached a step, as parts of a bar; what nobody had is left out.
 
     Who passed a step whose message did not arrive has a part of its own.
@@ -102,7 +102,7 @@ def parts(figures: StepFigures) -> list[TreePart]:
         width = 100 * n / figures.reached
         found.append(TreePart(name, n, round(left, 3), round(width, 3)))
         left += width
-    return found
+    return tuple(found)
 
 
 def _node(

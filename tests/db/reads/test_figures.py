@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from parcours.db.reads import installation_metrics, overview
-from parcours.db.tables import outbox
+from parcours.db.tables import outbox, waits
 from tests.workers.worlds import START, World
 
 FINISHED = {"sent": 3000, "cancelled": 1000}
@@ -52,6 +52,50 @@ def test_of_many_messages_what_is_not_done_is_exact_and_the_others_are_an_estima
     assert {state for state, each in found.items() if each.about} == set(FINISHED)
     for state, n in FINISHED.items():
         assert 0.6 * n < found[state].messages < 1.4 * n
+
+
+def test_of_many_messages_that_wait_there_are_at_least_as_many_as_were_counted(
+    counted: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "COUNTED", 1000)
+    with counted.begin() as conn:
+        conn.execute(text("UPDATE message SET state = 'queued' WHERE state = 'sent'"))
+        conn.execute(text("ANALYZE message"))
+        found = {each.state: each for each in outbox.counts(conn)}
+    assert found["queued"].about
+    assert 2000 < found["queued"].messages < 4000
+    assert (found["failed"].messages, found["failed"].about) == (OPEN["failed"], False)
+
+
+def test_what_one_step_leaves_of_the_count_is_for_the_one_at_which_many_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.crowd(100, segment="everyone")
+    few = "".join(f"- {{step: s{n}, action: contact.points, with: {{points: 1}}}}\n" for n in range(3))
+    world.campaign(few + "- {step: later, action: contact.points, with: {points: 1}, after: 2 days}\n")
+    world.run()
+    for most, is_guessed in ((104, False), (90, True)):
+        monkeypatch.setattr(overview, "WAITS_COUNTED", most)
+        with world.engine.connect() as conn:
+            (found,) = overview.backlog(conn, now=START)
+        assert found.about is is_guessed
+        assert is_guessed or found.waiting == 100
+
+
+@pytest.mark.parametrize("is_looked_at", [True, False])
+def test_a_guess_is_what_the_planner_would_say(world: World, is_looked_at: bool) -> None:
+    world.crowd(300, segment="everyone")
+    few = "- {step: rare, condition: contact.points, with: {operator: '>', value: 5}}\n"
+    many = "- {step: later, action: contact.points, with: {points: 1}, after: 2 days}\n"
+    world.campaign(many + many.replace("later", "other") + few)
+    world.run()
+    if is_looked_at:
+        world.write("ANALYZE wait")
+    with world.engine.connect() as conn:
+        for id_ in conn.execute(text("SELECT id FROM step UNION SELECT 2000000")).scalars():
+            plan = conn.execute(text(f"EXPLAIN (FORMAT JSON) SELECT FROM wait WHERE step_id = {id_}")).scalar_one()
+            # The planner says 1 where it believes that there is none.
+            assert abs(max(1, waits.guess_at(conn, [id_])[id_]) - plan[0]["Plan"]["Plan Rows"]) <= 1
 
 
 def test_who_waits_is_an_estimate_where_they_are_many(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_before_anybody_came_there_are_no_percentages() -> None:
         "hot": figures("hot", "action"),
     }
     (hello,) = tree(campaign(), found, came=0)
-    assert (hello.share, hello.conversion, hello.parts) == (0.0, None, [])
+    assert (hello.share, hello.conversion, hello.parts) == (0.0, None, ())
     # A side with nothing below that nobody took is left out.
     assert [(fork.branch, fork.percent) for fork in hello.forks[0].nodes[0].forks] == [("yes", None)]
 
