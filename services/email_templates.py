@@ -67,7 +67,8 @@ def read(data: Mapping[str, Any], key: str) -> tuple[Email | None, list[str]]:
     text = _UNLIKE_JSON.sub(_escaped, json.dumps({**data, "key": key}, ensure_ascii=False))
     found, problems = email_files.read_text(text, Path("body.json"))
     if problems or not found:
-        return None, [each.what for each in problems] or ["an email is an object: subject, html, …"]
+        said = [each.what if each.template is None else str(each.template) for each in problems]
+        return None, said or ["an email is an object: subject, html, …"]
     return found[0], []
 
 

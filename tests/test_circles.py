@@ -30,6 +30,7 @@ INSIDE_FUNCTIONS = {
     ("db.tables.refusals", "db.tables.campaigns"): "showing a contact needs no campaigns, erasing one does",
     ("db.tables.rules", "domain.segments.parsing"): "what reads rules is loaded with the first of them",
     ("domain.messages.templates", "domain.messages.bounded_liquid"): "Liquid is loaded with the first template",
+    ("domain.messages.templates", "domain.messages.liquid_errors"): "and so is what explains its mistakes",
     ("ops.health", "producers.event_queue"): "kombu is for brokers that are neither Redis nor RabbitMQ",
     ("producers.broker", "producers.redis_queues"): "no process loads the library of a broker that it does not use",
     ("services.open_database", "db.embedded"): "most installations have a server of their own",

@@ -34,6 +34,8 @@ ATTRIBUTES = ("key", "email", "timezone", "points", "stage", "owner", "tags")
 # A template stands alone: there is nowhere to load another from.
 _LOADING_TAGS = ("include", "render", "extends", "import")
 _ASKED_ABOUT = r"contact\.{name}\s*\|\s*default|{{%-?\s*(?:if|unless|elsif|case)\b[^%]*contact\.{name}\b"
+# A name of a field that cannot stand after a dot.
+_SEVERAL_WORDS = re.compile(r"\d[\w-]*|[\w-]+(?: +[\w-]+)+")
 # A name that stands after a dot.
 _DOTTED = re.compile(r"[^\W\d][\w-]*")
 _WORDS_OF_LIQUID = frozenset(
@@ -59,17 +61,6 @@ _WORDS_OF_LIQUID = frozenset(
 )
 _OUTPUT = re.compile(r"{{-?(.*?)-?}}", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
-
-
-_TYPE_NAMES = {
-    "found str": "found text",
-    "found int": "found a number",
-    "found float": "found a number",
-    "found list": "found a list",
-    "found dict": "found a mapping",
-    "found NoneType": "found nothing",
-}
-_TYPES = re.compile(r"\bfound (?:str|int|float|list|dict|NoneType)\b")
 
 
 class RenderError(Exception):
@@ -100,28 +91,29 @@ def problems(source: str, names: Names = NAMES) -> Iterator[TemplateProblem]:
     try:
         found = PLAIN.from_string(source).analyze(include_partials=False)
     except LiquidError as error:
-        place = error.token.start_index if error.token else 0
-        yield at(_why(source, place, str(error.message)), place)
+        yield at(*_mistake(source, error))
         return
     except RecursionError:
         yield at("its blocks are nested too deeply", 0)
         return
-    except Exception as error:
+    except Exception:
         # The library answers some nonsense with other exceptions than its own.
-        yield at(f"it cannot be parsed ({type(error).__name__})", 0)
+        yield at("it cannot be understood; check it for typing mistakes", 0)
         return
+    from parcours.domain.messages.liquid_errors import unknown_filter
+
     # Liquid itself notices these only when the first contact is written to.
     for name, spans in found.filters.items():
         if name not in PLAIN.filters:
-            yield at(f"unknown filter {name!r}", spans[0].index)
+            yield at(unknown_filter(name), spans[0].index)
     for name, spans in found.tags.items():
         if name in _LOADING_TAGS:
-            yield at(f"a template cannot {name} another template", spans[0].index)
+            yield at(f"a template cannot {name} another template; write its text here", spans[0].index)
     for root, variables in found.globals.items():
         if root not in names:
-            known = ", ".join(names)
+            known = ", ".join(name for name in names if name != "contact")
             yield at(
-                f"unknown name {root!r}; known names are {known}, and custom fields as contact.NAME",
+                f"unknown name {root!r}; a field of the contact is written contact.{root}; other names are {known}",
                 variables[0].span.index,
             )
             continue
@@ -143,15 +135,21 @@ def placeholder(field: str) -> str:
     return f"{{{{ contact[{quote}{field}{quote}] }}}}"
 
 
-def _why(source: str, place: int, message: str) -> str:
-    """Return why a template cannot be read; of a field that needs brackets, how it is written."""
-    for found in _OUTPUT.finditer(source):
-        if found.start() <= place < found.end():
-            root, _sign, name = found[1].partition("|")[0].strip().partition(".")
-            right = placeholder(name)
-            if root == "contact" and right.startswith("{{ contact["):
-                return f"a field whose name is not one word is written with brackets and quotes: {right}"
-    return _plain(message)
+def _mistake(source: str, error: Exception) -> tuple[str, int]:
+    """Return why a template cannot be read, and where; of a field that needs brackets, how it is written."""
+    from parcours.domain.messages.bounded_liquid import LiquidError
+    from parcours.domain.messages.liquid_errors import explained
+
+    assert isinstance(error, LiquidError)
+    found = explained(source, error)
+    for piece in _OUTPUT.finditer(source):
+        if piece.start() <= found.index < piece.end():
+            root, _sign, name = piece[1].partition("|")[0].strip().partition(".")
+            if root == "contact" and _SEVERAL_WORDS.fullmatch(name):
+                right = placeholder(name)
+                what = f"a field whose name is not one word is written with brackets and quotes: {right}"
+                return what, found.index
+    return found
 
 
 def fields_named(source: str) -> set[str]:
@@ -209,14 +207,15 @@ def render(source: str, values: Mapping[str, Any], *, html: bool = False) -> str
     try:
         return str(compiled(source, html).render(**values))
     except LiquidError as error:
-        raise RenderError(f"the template cannot be rendered: {_plain(str(error.message))}") from None
+        from parcours.domain.messages.liquid_errors import explained_while_filled_in
+
+        found = explained_while_filled_in(source, error)
+        if found.index >= 0 and "\n" in source.strip():
+            line = source.count("\n", 0, found.index) + 1
+            raise RenderError(f"the template cannot be filled in, line {line}: {found.what}") from None
+        raise RenderError(f"the template cannot be filled in: {found.what}") from None
     except Exception as error:
-        raise RenderError(f"the template cannot be rendered: unexpected error ({type(error).__name__})") from None
-
-
-def _plain(message: str) -> str:
-    """Return a message of the library without Python's names of types."""
-    return _TYPES.sub(lambda found: _TYPE_NAMES[found[0]], message)
+        raise RenderError(f"the template cannot be filled in: unexpected error ({type(error).__name__})") from None
 
 
 def one_line(value: str) -> str:

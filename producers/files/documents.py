@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -18,6 +18,22 @@ from parcours.domain.messages import templates
 from parcours.domain.messages.templates import Names, TemplateProblem
 from parcours.producers.files import yaml_text
 from parcours.producers.files.yaml_text import UnreadableFileError
+
+
+class TemplatePlace(NamedTuple):
+    """Which of a file's templates is wrong, for whoever sees it in a form and not in a file."""
+
+    # Such as `html`, and in which part, such as ` in the variant 'short'`.
+    name: str
+    where: str
+    problem: TemplateProblem
+    # Of how many lines it is.
+    lines: int
+
+    def __str__(self) -> str:
+        line = f", line {self.problem.line}" if self.lines > 1 else ""
+        name = "HTML" if self.name == "html" else self.name
+        return f"{name}{self.where}{line}: {self.problem.what}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +48,7 @@ class DocumentProblem:
     what: str
     # Of what is wrong in a template.
     column: int | None = None
+    template: TemplatePlace | None = None
 
     def __str__(self) -> str:
         about = "" if self.about is None else f"{self.about}: "
@@ -128,7 +145,7 @@ class Part:
         where: str = "",
     ) -> None:
         """Take the properties of a mapping. Without `known` names, any will do; `where` ends what is noted of them."""
-        self.path, self.node, self._about = path, node, about
+        self.path, self.node, self._about, self.where = path, node, about, where
         self.problems = problems
         self.nodes: dict[str, yaml.Node] = {}
         for name, value in node.value:
@@ -174,7 +191,9 @@ class Part:
             return None
         for problem in templates.problems(plain, liquid) if liquid is not None else ():
             line, column = _place(node, problem)
-            self.problems.append(DocumentProblem(self.path, line, self.about, f"{name}: {problem.what}", column))
+            place = TemplatePlace(name, self.where, problem, plain.strip().count("\n") + 1)
+            what = f"{name}: {problem.what}"
+            self.problems.append(DocumentProblem(self.path, line, self.about, what, column, place))
         return plain
 
     def flag(self, name: str, *, default: bool) -> bool:

@@ -99,8 +99,8 @@ def _content(part: Part) -> Content:
     return Content(**{name: part.text(name, liquid=EMAIL_NAMES) for name in _CONTENT})
 
 
-def _translations(part: Part) -> dict[str, Content]:
-    """Return what is said in other locales."""
+def _translations(part: Part, of_variant: str = "") -> dict[str, Content]:
+    """Return what is said in other locales, of an email or of one of its variants."""
     node = part.nodes.get("translations")
     if node is None or plain_of(node) is None:
         return {}
@@ -114,7 +114,8 @@ def _translations(part: Part) -> dict[str, Content]:
         elif not isinstance(value, yaml.MappingNode):
             part.note(value, f"the translation {locale!r} must be a mapping of subject, html and text")
         else:
-            found[locale] = _content(part.part(value, _CONTENT, f" in the translation {locale!r}"))
+            where = f"{of_variant} in the translation {locale!r}"
+            found[locale] = _content(part.part(value, _CONTENT, where))
             if found[locale] == Content():
                 part.note(value, f"the translation {locale!r} is empty")
     return found
@@ -162,7 +163,10 @@ def _variant(document: Document, node: yaml.Node, translations: dict[str, Conten
         document.note(node, "a variant must be a mapping: name, weight, and subject, html or text")
         return None
     part = document.part(node, _VARIANT, " in a variant")
-    name, content, own = part.text("name"), _content(part), _translations(part)
+    name = part.text("name")
+    if name:
+        part.where = f" in the variant {name!r}"
+    content, own = _content(part), _translations(part, part.where)
     try:
         weight = float(str(plain_of(part.nodes["weight"]))) if "weight" in part.nodes else 0
     except ValueError:

@@ -103,16 +103,16 @@ def test_every_error_of_every_file_is_found_before_anything_is_written(run: Run,
     done = run("emails", "apply", good, bad, worse, again)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"{bad}:2:18: email 'broken': subject: expected end of expression, found word",
+        f"{bad}:2:18: email 'broken': subject: this cannot be understood; check it for typing mistakes: {{{{ a b }}}}",
         f"{bad}:3: email 'broken': unknown property 'sender'; known properties are key, subject, html, text, from, "
         "category, "
         "published, tracking, variants, translations, winner",
-        f"{bad}:6:6: email 'broken': text: unknown name 'a'; known names are contact, campaign, step, message, entry, "
-        "unsubscribe_url, open_url, and custom fields as contact.NAME",
-        f"{bad}:6:10: email 'broken': text: unknown filter 'nope'",
+        f"{bad}:6:6: email 'broken': text: unknown name 'a'; a field of the contact is written contact.a; other "
+        "names are campaign, step, message, entry, unsubscribe_url, open_url",
+        f"{bad}:6:10: email 'broken': text: unknown filter 'nope'; check how it is written, or remove it",
         f"{worse}:3: the file is not valid YAML: a value is missing here",
         f"{again}:1: email 'hello': is also in {good}:1",
-        f"{again}:3:11: email 'hello': text: a template cannot include another template",
+        f"{again}:3:11: email 'hello': text: a template cannot include another template; write its text here",
         "parcours: 7 errors in the files; nothing was changed",
     ]
     assert json.loads(run("emails", "list", "--json").stdout) == []

@@ -13,6 +13,9 @@ from parcours.web.i18n.sentences import told
 
 _MISSING = re.compile(r"the property '([A-Za-z_]\w*)' is missing")
 
+# Whoever writes into a field need not know what its placeholders are called.
+_IN_TEMPLATE = re.compile(r"(?:\S+: )?invalid Liquid(?: in line (\d+))?: (.*)", re.DOTALL)
+
 # By the name of a required property.
 MISSING = {
     "activity": marked("Choose what happened."),
@@ -159,6 +162,9 @@ def problem(sentence: str) -> str:
     """Return what is wrong with a field of a page, in the reader's language, without the names that files have."""
     if sentence in ONE_OF:
         return _(ONE_OF[sentence])
+    template = _IN_TEMPLATE.fullmatch(sentence)
+    if template is not None:
+        return f"line {template[1]}: {template[2]}" if template[1] else template[2]
     found = _MISSING.fullmatch(sentence)
     if found is None:
         return sentence

@@ -341,3 +341,33 @@ def test_a_field_of_two_words_is_offered_as_it_can_be_written(http: TestClient, 
     world.contacts("eve", **fields)
     page = unescape(http.get("/emails/+new").text)
     assert '<code>{{ contact["Letzter Kauf"] }}</code>' in page
+
+
+def test_a_mistake_in_a_template_is_told_with_its_version_line_and_what_to_write(
+    http: TestClient, world: World
+) -> None:
+    editor = EmailEditor(http, "/emails/+new")
+    editor.send(press={"do": "add"}, new_variant="short", new_locale="fr")
+    wrong = {
+        "v_subject": ["Hello", "", "", "Bonjour {{ prenom }}"],
+        "v_html": ["<p>\n{% if contact.a %}\n</p>", "<p>{{ contact.a | upcas }}</p>", "<p>a</p>\n{{ }}", ""],
+    }
+    for language, said in {
+        "en": [
+            "HTML, line 2: {% if %} is not closed; add {% endif %} where it ends.",
+            "HTML in the variant 'short': unknown filter 'upcas'; did you mean 'upcase'?",
+            "HTML in the translation 'fr', line 2: a placeholder is empty;",
+            "Subject in the variant 'short' in the translation 'fr': unknown name 'prenom';",
+        ],
+        "fr": [
+            "HTML, ligne 2 : {% if %} n’est pas fermé ; ajoutez {% endif %} là où il se termine.",
+            "HTML de la variante 'short' : filtre inconnu 'upcas' ; vouliez-vous dire 'upcase' ?",
+            "HTML de la traduction 'fr', ligne 2 : un champ à remplir est vide ;",
+            "Objet de la variante 'short' dans la traduction 'fr' : nom inconnu 'prenom' ;",
+        ],
+    }.items():
+        http.headers["accept-language"] = language
+        answer = editor.send(press={"save": "1"}, **wrong)
+        assert answer.status_code == 400
+        for each in said:
+            assert each in text_of(answer.text)

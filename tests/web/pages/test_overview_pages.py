@@ -617,7 +617,7 @@ def test_an_email_is_shown_filled_in_within_a_frame_that_runs_nothing(client: Cl
     assert "script" not in policy
     assert frame.headers["x-frame-options"] == "SAMEORIGIN"
     assert http.get("/emails/broken").status_code == 200
-    assert "cannot be rendered" in http.get("/emails/broken/preview").text
+    assert "cannot be filled in" in http.get("/emails/broken/preview").text
     assert "No contact has the key zoe." in http.get("/emails/hello?contact=zoe").text
 
 

@@ -74,8 +74,11 @@ def test_without_a_choice_the_newest_contact_is_shown(builder: Builder) -> None:
 
 def test_a_text_that_cannot_be_filled_in_says_why_in_a_sentence(builder: Builder) -> None:
     for text, said in (
-        ("{{ contact.first_name | divided_by: 0 }}", "the template cannot be rendered: the filter 'divided_by' cannot"),
-        ("{{ contact.first_name", "The template cannot be rendered"),
+        (
+            "{{ contact.first_name | divided_by: 0 }}",
+            "the template cannot be filled in: the filter 'divided_by' cannot",
+        ),
+        ("{{ contact.first_name", "The template cannot be filled in"),
         ("{% for a in (1..999999) %}{% for b in (1..999999) %}x{% endfor %}{% endfor %}", "The template cannot be"),
     ):
         found = shown(builder, "text", "ann", **{"with-text": text, "when": "now"})
