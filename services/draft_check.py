@@ -123,22 +123,25 @@ def _placed(data: Mapping[str, Any], path: Path, sentence: str) -> DraftProblem:
     return DraftProblem(step, ".".join(map(str, rest)), sentence)
 
 
-class _Named(NamedTuple):
+class NamedThing(NamedTuple):
+    """What a draft names, and where: at a step, or in the settings (None)."""
+
     step: str | None
     field: str
     what: RefersTo
     key: str
 
 
-def _named(data: Mapping[str, Any]) -> Iterator[_Named]:
+def names_in(data: Mapping[str, Any]) -> Iterator[NamedThing]:
+    """Yield the segments, forms, emails, messages and campaigns that a draft names."""
     sources = data.get("sources")
     for name, what in (("segments", RefersTo.SEGMENT), ("forms", RefersTo.FORM)):
         keys = sources.get(name) if isinstance(sources, Mapping) else None
         for key in keys if isinstance(keys, list) else ():
-            yield _Named(None, f"sources.{name}", what, str(key))
+            yield NamedThing(None, f"sources.{name}", what, str(key))
     for n, leaving in enumerate(data["exit"] if isinstance(data.get("exit"), list) else ()):
         if isinstance(leaving, Mapping) and leaving.get("segment") and isinstance(leaving["segment"], str):
-            yield _Named(None, f"exit.{n}.segment", RefersTo.SEGMENT, leaving["segment"])
+            yield NamedThing(None, f"exit.{n}.segment", RefersTo.SEGMENT, leaving["segment"])
         if isinstance(leaving, Mapping):
             yield from _named_by_rule(data, None, ("exit", n, "rule"), leaving.get("rule"))
     if isinstance(data.get("goal"), Mapping):
@@ -155,18 +158,18 @@ def _named(data: Mapping[str, Any]) -> Iterator[_Named]:
             yield from _named_by_rule(data, each.step["step"], ("with", "rule"), given.get("rule"))
         for name, what, key in found.references(given):
             if what in _CALLED and not (what is RefersTo.CAMPAIGN and key in ("this", data.get("campaign"))):
-                yield _Named(each.step["step"], f"with.{name}", what, key)
+                yield NamedThing(each.step["step"], f"with.{name}", what, key)
 
 
-def _named_by_rule(data: Mapping[str, Any], step: str | None, path: Path, rule: Any) -> Iterator[_Named]:
+def _named_by_rule(data: Mapping[str, Any], step: str | None, path: Path, rule: Any) -> Iterator[NamedThing]:
     read, _problems = parsing.parse(rule, path=path, of_campaign=True) if rule else (None, [])
     for place, what, key in rules.references(read) if read is not None else ():
         if what in _CALLED and not (what is RefersTo.CAMPAIGN and key in ("this", data.get("campaign"))):
-            yield _Named(step, ".".join(map(str, place)), what, key)
+            yield NamedThing(step, ".".join(map(str, place)), what, key)
 
 
 def _unknown(conn: Connection, data: Mapping[str, Any]) -> Iterator[DraftProblem]:
-    found = list(_named(data))
+    found = list(names_in(data))
     keys = {what: {each.key for each in found if each.what is what} for what in _CALLED}
     segments = campaigns.named(conn, "segments", keys[RefersTo.SEGMENT])
     forms = campaigns.named(conn, "forms", keys[RefersTo.FORM])

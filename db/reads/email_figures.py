@@ -16,6 +16,7 @@ sql = statements(__file__)
 # In the order in which they are shown.
 COUNTED = ("sent", "delivered", "opened", "clicked", "bounced", "unsubscribed", "failed")
 MOST_LINKS = 100
+MOST_DELETED = 200
 _MOST_URL = 500
 
 
@@ -65,6 +66,11 @@ def totals(conn: Connection, keys: Iterable[str]) -> dict[str, EmailFigures]:
     for row in conn.execute(sql["totals"], {"keys": list(keys)}):
         found.setdefault(row.template, {})[row.what] = row.n
     return {key: figures_of(counted) for key, counted in found.items()}
+
+
+def deleted(conn: Connection) -> list[str]:
+    """Return the keys of emails that were deleted and have figures; of very many, the first."""
+    return list(conn.execute(sql["deleted"], {"limit": MOST_DELETED}).scalars())
 
 
 def parts(conn: Connection, key: str) -> list[EmailFiguresOf]:

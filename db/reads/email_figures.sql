@@ -3,6 +3,18 @@ SELECT template, what, sum(n)::bigint AS n FROM email_count
 WHERE template = ANY (CAST(:keys AS text[]))
 GROUP BY template, what;
 
+-- name: deleted
+-- Keys that have figures and no email. One probe of the primary key for each key that has figures.
+WITH RECURSIVE counted AS (
+    (SELECT template FROM email_count ORDER BY template LIMIT 1)
+    UNION ALL
+    SELECT (SELECT template FROM email_count WHERE template > counted.template ORDER BY template LIMIT 1)
+    FROM counted WHERE counted.template IS NOT NULL
+)
+SELECT template FROM counted
+WHERE template IS NOT NULL AND NOT EXISTS (SELECT FROM email WHERE key = template)
+ORDER BY template LIMIT :limit;
+
 -- name: parts
 SELECT campaign.key AS campaign, campaign.name AS campaign_name, step.key AS step, email_count.variant,
        email_count.what, sum(email_count.n)::bigint AS n

@@ -104,6 +104,11 @@ def save(conn: Connection, email: Email, *, now: datetime) -> Stored:
     return "unchanged" if conn.execute(sql["update"], given).one_or_none() is None else "updated"
 
 
+def delete(conn: Connection, key: str) -> None:
+    """Delete a template. Nothing may use it; its figures, and the messages that were sent, have its key."""
+    conn.execute(sql["delete"], {"key": key})
+
+
 def listed(conn: Connection, keys: Collection[str] | None = None) -> list[Email]:
     """Return templates by key: all of them, or those named that exist."""
     rows = conn.execute(sql["listed"], {"keys": None if keys is None else list(keys)})

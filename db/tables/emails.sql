@@ -1,8 +1,10 @@
 -- name: create
+-- Tests of an email of the same key that was deleted are over.
 INSERT INTO email (key, subject, html, text, sender, published, category, tracking, variants, translations, winner,
-                   changed_at)
+                   test_round, changed_at)
 VALUES (:key, :subject, :html, :text, :sender, :published, :category, :tracking, CAST(:variants AS jsonb),
-        CAST(:translations AS jsonb), CAST(:winner AS jsonb), :now)
+        CAST(:translations AS jsonb), CAST(:winner AS jsonb),
+        (SELECT coalesce(max(round) + 1, 0) FROM variant_test WHERE template = :key), :now)
 ON CONFLICT (key) DO NOTHING
 RETURNING id;
 
@@ -35,3 +37,6 @@ ORDER BY key;
 SELECT key, subject FROM email
 WHERE CAST(:keys AS text[]) IS NULL OR key = ANY (CAST(:keys AS text[]))
 ORDER BY key;
+
+-- name: delete
+DELETE FROM email WHERE key = :key;

@@ -49,7 +49,7 @@ class LiquidMistake(NamedTuple):
     """What is wrong, and the index at which it is."""
 
     what: str
-    index: int
+    at: int
 
 
 def explained(source: str, error: LiquidError) -> LiquidMistake:
@@ -83,7 +83,10 @@ def explained_while_filled_in(source: str, error: LiquidError) -> LiquidMistake:
     if isinstance(error, UnknownFilterError):
         what = unknown_filter(message.removeprefix("unknown filter ").strip("'"))
     elif "not supported between" in message:
-        what = f"a text is compared with a number; make a number of it first, such as {{% assign age = contact.age | plus: 0 %}}: {shown}"
+        what = (
+            "a text is compared with a number; make a number of it first, such as "
+            f"{{% assign age = contact.age | plus: 0 %}}: {shown}"
+        )
     elif "integer" in message or "number" in message:
         what = f"a number is needed, not a text: {shown}"
     else:

@@ -143,12 +143,12 @@ def _mistake(source: str, error: Exception) -> tuple[str, int]:
     assert isinstance(error, LiquidError)
     found = explained(source, error)
     for piece in _OUTPUT.finditer(source):
-        if piece.start() <= found.index < piece.end():
+        if piece.start() <= found.at < piece.end():
             root, _sign, name = piece[1].partition("|")[0].strip().partition(".")
             if root == "contact" and _SEVERAL_WORDS.fullmatch(name):
                 right = placeholder(name)
                 what = f"a field whose name is not one word is written with brackets and quotes: {right}"
-                return what, found.index
+                return what, found.at
     return found
 
 
@@ -210,8 +210,8 @@ def render(source: str, values: Mapping[str, Any], *, html: bool = False) -> str
         from parcours.domain.messages.liquid_errors import explained_while_filled_in
 
         found = explained_while_filled_in(source, error)
-        if found.index >= 0 and "\n" in source.strip():
-            line = source.count("\n", 0, found.index) + 1
+        if found.at >= 0 and "\n" in source.strip():
+            line = source.count("\n", 0, found.at) + 1
             raise RenderError(f"the template cannot be filled in, line {line}: {found.what}") from None
         raise RenderError(f"the template cannot be filled in: {found.what}") from None
     except Exception as error:

@@ -1,5 +1,6 @@
 """`parcours emails`: apply, list, show with figures, send a test, and show what a contact would get."""
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +17,12 @@ from parcours.domain.time.text import shown
 from parcours.ops.tokens import tokens_of
 from parcours.producers.files.documents import stop_at
 from parcours.producers.files.emails import read
-from parcours.services import email_templates
+from parcours.services import email_removal, email_templates
 from parcours.services.email_figures_json import figures_json
 from parcours.services.template_notes import notes
 from parcours.workers.delivery import render
 
-app = typer.Typer(no_args_is_help=True, help="Apply email templates, list, show, preview and test them.")
+app = typer.Typer(no_args_is_help=True, help="Apply email templates, list, show, preview, test and delete them.")
 
 
 @app.command()
@@ -110,13 +111,15 @@ def show(
 ) -> None:
     """Show an email and its figures: sent, delivered, opened, clicked, bounced, unsubscribed and failed."""
     here = session()
+    key = key.strip()
     with here.engine.connect() as conn:
-        email = email_templates.find(conn, key.strip())
-        figures = figures_json(conn, email)
+        figures = figures_json(conn, key)
+        found = emails.listed(conn, [key])
     if as_json:
-        here.print_json({**email_templates.email_json(email), "figures": figures})
+        email = email_templates.email_json(found[0]) if found else {"key": key, "deleted": True}
+        here.print_json({**email, "figures": figures})
         return
-    here.say(f"{email.key}: {email.subject}")
+    here.say(f"{key}: {found[0].subject}" if found else f"{key}: the email was deleted; its figures stay")
     counted = list(figures["total"])
     rows: list[list[Any]] = [["total", "", "", *figures["total"].values()]]
     rows += [
@@ -145,6 +148,22 @@ def _winner(test: dict[str, Any], zone: ZoneInfo) -> str:
 
 def _time(text: str, zone: ZoneInfo) -> str:
     return shown(datetime.fromisoformat(text), zone)
+
+
+@app.command()
+def delete(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Key of the email.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Delete an email that nothing uses. Its figures and the messages that were sent stay."""
+    here = session()
+    key = key.strip()
+    with here.engine.begin() as conn:
+        email_templates.find(conn, key)
+        if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+            typer.confirm(f"Delete the email {key}? Its figures stay.", abort=True)
+        email_removal.delete(conn, key)
+    here.say(f"Email {key} is deleted. Its figures stay: parcours emails show {key}")
 
 
 @app.command("test")

@@ -65,6 +65,7 @@ PAGES = (
     *("/segments/everybody", "/segments/everybody/edit", "/segments/segment-7", "/segments/segment-7/delete"),
     *("/segments?q=7", "/segments/ruled", "/segments/ruled/edit", "/contacts?q=c77%40example.org"),
     *("/emails", "/emails/+new", "/emails/hello", "/emails/hello/edit", "/emails/hello/preview", "/forms"),
+    "/emails/hello/delete",
     *("/", "/sign-in", "/forms/signup", "/campaigns/large/versions/1/rollback", "/contacts/c77/leave?campaign=large"),
     *("/contacts/c77/export", "/segments/segment-7/export", "/drafts/{draft}", "/drafts/{draft}/review"),
     *("/contacts/+import/{upload}", "/campaigns/large?range=all", "/campaigns/large/actions?range=all"),

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from parcours.db.clock import now as database_now
 from parcours.db.tables import emails
 from parcours.domain.errors import CampaignError, NotFoundError
-from parcours.services import email_templates
+from parcours.services import email_removal, email_templates
 from parcours.services.email_figures_json import figures_json
 from parcours.services.email_templates import VersionName, email_json
 from parcours.web.api.common import (
@@ -167,9 +167,12 @@ def list_emails(site: SiteOf, _who: Reader, limit: Limit = 50, cursor: Cursor = 
 # Before what has any key in this place.
 @router.get("/emails/{email:path}/figures", summary="Get the figures of an email")
 def get_figures(site: SiteOf, _who: Reader, email: str) -> EmailFiguresResource:
-    """Sent, delivered, opened, clicked, bounced, unsubscribed and failed: in total, by step and variant, and links."""
+    """Sent, delivered, opened, clicked, bounced, unsubscribed and failed: in total, by step and variant, and links.
+
+    The figures of an email stay when it is deleted.
+    """
     with site.engine.connect() as conn:
-        return EmailFiguresResource.model_validate(figures_json(conn, email_templates.find(conn, email)))
+        return EmailFiguresResource.model_validate(figures_json(conn, email))
 
 
 @router.post(
@@ -231,6 +234,28 @@ def put_email(
         response.status_code = 201
         response.headers["Location"] = address("api", "emails", found.key)
     return _email(found)
+
+
+@router.delete(
+    "/emails/{email:path}",
+    status_code=204,
+    summary="Delete an email template",
+    responses={
+        409: {
+            "content": {PROBLEM: {}},
+            "description": "Campaigns, drafts, rules or messages use the email, or may, or it is still to be sent.",
+        }
+    },
+)
+def delete_email(site: SiteOf, _who: Manager, email: str) -> None:
+    """Only if nothing uses it. Its figures and the messages that were sent stay."""
+    with site.engine.begin() as conn:
+        try:
+            email_removal.delete(conn, email)
+        except NotFoundError:
+            raise
+        except CampaignError as error:
+            raise ProblemError(409, str(error)) from None
 
 
 def _email(email: emails.Email) -> EmailResource:

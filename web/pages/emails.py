@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -53,7 +54,8 @@ def show_all(request: Request, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         found = emails.listed(conn)
         figures = email_figures.totals(conn, [each.key for each in found])
-    return page(request, "emails/list.html", emails=found, figures=figures, zero=EmailFigures())
+        deleted = email_figures.deleted(conn)
+    return page(request, "emails/list.html", emails=found, figures=figures, zero=EmailFigures(), deleted=deleted)
 
 
 @router.get("/emails/{key:path}/preview")
@@ -82,7 +84,10 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
     wanted = request.query_params.get("contact", "").strip()
     error = None
     with site.engine.connect() as conn:
-        email = _email(conn, key)
+        try:
+            email = _email(conn, key)
+        except NotFoundError:
+            return _deleted(request, conn, key)
         sample = sample_of(conn, wanted, site.zone, None)
         values = preview_of(sample)
         total = email_figures.totals(conn, [key]).get(key, EmailFigures())
@@ -126,6 +131,24 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
     )
 
 
+def _deleted(request: Request, conn: Connection, key: str) -> Response:
+    """What became of the messages of an email that was deleted. Raises NotFoundError where there were none."""
+    total = email_figures.totals(conn, [key]).get(key)
+    if total is None:
+        raise NotFoundError("email", key)
+    parts = email_figures.parts(conn, key)
+    return page(
+        request,
+        "emails/deleted.html",
+        key=key,
+        total=total,
+        parts=parts,
+        links=email_figures.links(conn, key),
+        steps=_step_titles(conn, parts),
+        words=labels.EMAIL_FIGURES,
+    )
+
+
 def _version(email: Email, wanted: str) -> Content:
     """Return what a version says, by the names of its variant and its locale: `short|fr`; else the main one."""
     found = {
@@ -150,7 +173,7 @@ def _beside(email: Email, values: dict[str, Any], own: str, wanted: str) -> list
 
 
 def _step_titles(
-    conn: Connection, shown: list[email_figures.EmailFiguresOf | email_figures.WinnerTest]
+    conn: Connection, shown: Sequence[email_figures.EmailFiguresOf | email_figures.WinnerTest]
 ) -> dict[tuple[str | None, str | None], str]:
     """Return what steps are called, by the keys of their campaign and their own; beyond some campaigns, nothing."""
     keys: dict[str, set[str]] = {}

@@ -171,10 +171,16 @@ def ask_delete(request: Request, site: SiteOf, key: str) -> Response:
     if used:
         return render(
             request,
-            "segments/used.html",
-            segment=segment,
-            campaigns=[(each, names.get(each, each)) for each in used.campaigns],
-            segments=[(each, stored.get(each, each)) for each in used.segments],
+            "used.html",
+            name=segment.name,
+            all=("/segments", _("Segments")),
+            users=[
+                *((_("Campaign"), names.get(each, each), address("campaigns", each)) for each in used.campaigns),
+                *(
+                    (_("Rule of the segment"), stored.get(each, each), address("segments", each))
+                    for each in used.segments
+                ),
+            ],
             unreadable=[(each, names.get(each, each), told(why)) for each, why in used.unreadable.items()],
             back=own,
         )

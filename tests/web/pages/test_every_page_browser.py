@@ -101,7 +101,8 @@ PAGES: Mapping[str, tuple[str, ...]] = {
     "/drafts/{draft_id}/review": (f"{DRAFT_OF_NEW}/review",),
     "/emails": ("/emails",),
     "/emails/+new": ("/emails/+new",),
-    "/emails/{key:path}": (f"/emails/{KEY}",),
+    "/emails/{key:path}": (f"/emails/{KEY}", "/emails/gone"),
+    "/emails/{key:path}/delete": (f"/emails/{KEY}/delete", "/emails/unused/delete"),
     "/emails/{key:path}/edit": (f"/emails/{KEY}/edit",),
     "/forms": ("/forms",),
     "/forms/{key:path}": (f"/forms/{KEY}",),
@@ -210,6 +211,8 @@ def _full(engine: Engine, folder: Path, moody: Moody) -> World:
     world.contacts(CONTACT, segment=KEY, country="DE", remark=f"{LONG} {LONG}", points=1234567)
     world.segment("unused")
     world.by_rule("ruled", RULE)
+    world.email("unused")
+    world.write("INSERT INTO email_count VALUES ('gone', 1, 1, '', 'sent', 0, 3)")
     with engine.begin() as conn:
         html = f'<p>{LONG}</p><a href="https://example.com/{LONG}">{LONG}</a> <a href="{{{{ unsubscribe_url }}}}">x</a>'
         emails.save(conn, Email(KEY, f"{LONG} {{{{ contact.first_name }}}}", html, LONG, None, True), now=START)

@@ -109,6 +109,7 @@ TABLE = {
         PUT /api/contacts/{contact:path}
         DELETE /api/contacts/{contact:path}
         PUT /api/emails/{email:path}
+        DELETE /api/emails/{email:path}
         POST /api/emails/{email:path}/test
         POST /api/forms
         PUT /api/forms/{form:path}/mapping
@@ -169,6 +170,7 @@ TABLE = {
         GET /contacts/{key:path}/edit
         GET /contacts/{key:path}/erase
         GET /emails/+new
+        GET /emails/{key:path}/delete
         GET /emails/{key:path}/edit
         GET /campaigns/+new
         GET /campaigns/{key}/edit
@@ -211,6 +213,7 @@ TABLE = {
         POST /contacts/{key:path}/leave
         POST /emails/+new
         POST /emails/+preview
+        POST /emails/{key:path}/delete
         POST /emails/{key:path}/edit
         POST /emails/{key:path}/test
         POST /forms

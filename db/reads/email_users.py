@@ -1,0 +1,40 @@
+"""What may use an email: campaigns, drafts, rules of segments, marketing messages, and what is still to be sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import Connection
+
+from parcours.db.statements import statements
+
+sql = statements(__file__)
+
+
+class EmailMention(NamedTuple):
+    """Something that has the key of an email in it, and its content where that is at hand.
+
+    The key of a draft is that of its campaign; one of a new campaign has none.
+    """
+
+    kind: Literal["campaign", "draft", "segment", "message"]
+    id: int
+    key: str
+    name: str
+    owner: str | None
+    content: Any
+
+
+def mentions(conn: Connection, key: str) -> list[EmailMention]:
+    """Return whatever has the key of an email as a text in it. A message has it only as the key of its email."""
+    given = {"key": key, "plain": json.dumps(key, ensure_ascii=False), "escaped": json.dumps(key)}
+    return [
+        EmailMention(*row[:-1], None if row.content is None else json.loads(row.content))
+        for row in conn.execute(sql["mentions"], given)
+    ]
+
+
+def is_waiting(conn: Connection, key: str) -> bool:
+    """Return whether messages with an email are still to be sent."""
+    return bool(conn.execute(sql["is_waiting"], {"key": key}).scalar_one())

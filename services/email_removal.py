@@ -1,0 +1,113 @@
+"""Deleting an email, when nothing uses it. Its figures and what was sent stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from parcours.db.reads import email_users
+from parcours.db.tables import campaigns, emails
+from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.segments import parsing
+from parcours.domain.segments import rule as rules
+from parcours.domain.steps.types import RefersTo
+from parcours.services import drafts
+from parcours.services.draft_check import names_in
+
+
+class EmailUser(NamedTuple):
+    """One thing that uses an email. A draft has its owner, and the key of its campaign unless that is new."""
+
+    key: str
+    name: str
+    id: int = 0
+    owner: str = ""
+
+
+@dataclass
+class EmailUsers:
+    """What uses an email."""
+
+    campaigns: list[EmailUser] = field(default_factory=list)
+    drafts: list[EmailUser] = field(default_factory=list)
+    segments: list[EmailUser] = field(default_factory=list)
+    messages: list[EmailUser] = field(default_factory=list)
+    # Campaigns that mention it and that this process cannot read, and why.
+    unreadable: dict[str, str] = field(default_factory=dict)
+    # Whether messages with it are still to be sent.
+    is_waiting: bool = False
+
+    def __bool__(self) -> bool:
+        lists = (self.campaigns, self.drafts, self.segments, self.messages, self.unreadable)
+        return any(lists) or self.is_waiting
+
+    @property
+    def sentence(self) -> str:
+        """Why an email cannot be deleted, and what to do."""
+        by = [
+            f"{what} {', '.join(each.key for each in users)}"
+            for what, users in (
+                ("campaigns", self.campaigns),
+                ("rules of segments", self.segments),
+                ("messages", self.messages),
+            )
+            if users
+        ]
+        if self.drafts:
+            by.append(f"drafts of {', '.join(f'{each.name} ({each.owner})' for each in self.drafts)}")
+        said = [f"it is used by {' and by '.join(by)}; remove it there first"] if by else []
+        if self.unreadable:
+            which = ", ".join(f"{key} ({why})" for key, why in self.unreadable.items())
+            said.append(f"whether it is used cannot be checked in campaigns that cannot be read: {which}")
+        if self.is_waiting:
+            said.append("messages with it wait to be sent; try again when they are sent")
+        return "; ".join(said)
+
+
+def users_of(conn: Connection, key: str) -> EmailUsers:
+    """Return the campaigns, drafts, rules and messages that name an email. Raises NotFoundError."""
+    if not emails.listed(conn, [key]):
+        raise NotFoundError("email", key)
+    found = EmailUsers()
+    for each in email_users.mentions(conn, key):
+        user = EmailUser(each.key, each.name or each.key, each.id, each.owner or "")
+        if each.kind == "campaign":
+            stored = campaigns.find(conn, each.key)
+            why = campaigns.read_version(conn, stored.key, stored.id, stored.version).unreadable
+            if why is not None:
+                found.unreadable[each.key] = why.why
+            elif _names(drafts.data_of(conn, stored), key):
+                found.campaigns.append(user)
+        elif each.kind == "draft":
+            if isinstance(each.content, Mapping) and _names(each.content, key):
+                found.drafts.append(user)
+        elif each.kind == "segment":
+            if _asks(each.content, key):
+                found.segments.append(user)
+        else:
+            found.messages.append(user)
+    found.is_waiting = email_users.is_waiting(conn, key)
+    return found
+
+
+def delete(conn: Connection, key: str) -> None:
+    """Delete an email. Raises CampaignError when something uses it, saying what."""
+    used = users_of(conn, key)
+    if used:
+        raise CampaignError(f"email {key!r} cannot be deleted: {used.sentence}")
+    emails.delete(conn, key)
+
+
+def _names(data: Mapping[str, Any], key: str) -> bool:
+    return any(each.what is RefersTo.EMAIL and each.key == key for each in names_in(data))
+
+
+def _asks(stored: Any, key: str) -> bool:
+    """Return whether the stored rule of a segment names an email; one that cannot be read may."""
+    rule, _problems = parsing.parse(stored.get("rule") if isinstance(stored, Mapping) else None)
+    return rule is None or any(
+        what is RefersTo.EMAIL and named == key for _place, what, named in rules.references(rule)
+    )
