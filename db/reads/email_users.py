@@ -30,7 +30,9 @@ def mentions(conn: Connection, key: str) -> list[EmailMention]:
     """Return whatever has the key of an email as a text in it. A message has it only as the key of its email."""
     given = {"key": key, "plain": json.dumps(key, ensure_ascii=False), "escaped": json.dumps(key)}
     return [
-        EmailMention(*row[:-1], None if row.content is None else json.loads(row.content))
+        EmailMention(
+            row.kind, row.id, row.key, row.name, row.owner, None if row.content is None else json.loads(row.content)
+        )
         for row in conn.execute(sql["mentions"], given)
     ]
 
