@@ -46,6 +46,14 @@ NAMES = {
     "currency": marked("Currency"),
     "url": marked("Address of the page"),
     "name": marked("Name"),
+    # Of events.
+    "fields": marked("Fields"),
+    "segment": marked("Segment"),
+    "form": marked("Form"),
+    "channel": marked("Channel"),
+    "reason": marked("Reason"),
+    "message": marked("Message"),
+    "campaign": marked("Campaign"),
     # Of a row of a file.
     "do not contact": marked("Do not contact"),
 }

@@ -12,7 +12,7 @@ from typing import Any
 from parcours.domain.campaign import Step
 from parcours.domain.events import table
 from parcours.domain.time.dates import AT_ONCE, ContactDate
-from parcours.domain.time.intervals import Interval
+from parcours.domain.time.intervals import Interval, format_interval, parse_interval
 from parcours.domain.time.schedule import Timing
 from parcours.web.i18n.field_words import field_name
 from parcours.web.i18n.language import _, _n, day, marked, number, planned, reader
@@ -172,6 +172,15 @@ def interval(value: Interval) -> str:
         if n:
             parts.append(_n(one, many, n))
     return listed(parts) or _n("{n} minute", "{n} minutes", 0)
+
+
+def typed_interval(value: Interval) -> str:
+    """Return an interval as one would type it into a field: in the reader's language where that is understood."""
+    said = interval(value)
+    try:
+        return said if parse_interval(said) == value else format_interval(value)
+    except ValueError:
+        return format_interval(value)
 
 
 def listed(parts: list[str]) -> str:

@@ -94,8 +94,7 @@ class EmailDraft:
             found.append(VersionDraft(each.name.variant or "", each.name.locale or "", weight, **own))
         made = cls(email.key, email.sender or "", email.category or "", email.published, email.tracking, found)
         if email.winner is not None:
-            rule = email.winner.as_data()
-            made.winner_by, made.winner_after = rule["by"], rule["after"]
+            made.winner_by, made.winner_after = email.winner.by, labels.typed_interval(email.winner.after)
         return made
 
     @classmethod

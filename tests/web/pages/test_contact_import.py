@@ -248,7 +248,7 @@ def test_the_import_speaks_french(http: TestClient, world: World) -> None:
     for said in (
         "Prénom Prénom Ann",
         "Solde Solde 1 234,5",
-        "ne pas contacter (email), quand la cellule dit oui",
+        "ne pas contacter (e-mail), quand la cellule dit oui",
         "2 lignes peuvent être importées",
     ):
         assert said in page
@@ -287,3 +287,17 @@ def test_a_file_of_thousands_of_columns_is_looked_at_and_its_form_can_be_sent(ht
     assert answer.status_code == 200
     same = uploaded(http, f"email{',phone' * 3_000}\nann@example.com{',1' * 3_000}\n".encode())
     assert "1 row can be imported." in text_of(same.text)
+
+
+def test_a_file_with_only_a_header_offers_no_import(http: TestClient, world: World) -> None:
+    page = uploaded(http, b"email,first_name\n").text
+    assert "there is nothing to import" in text_of(page)
+    assert 'name="import"' not in page
+
+
+def test_what_is_wrong_with_rows_and_columns_is_told_in_french(http: TestClient, world: World) -> None:
+    http.headers["accept-language"] = "fr"
+    rows = b'email,name,email\na@example.com,"Ann,b@example.com\nc@example.com,Cy,d@example.com\n'
+    page = text_of(uploaded(http, rows).text)
+    assert "un guillemet n’est pas fermé sur cette ligne ; les lignes suivantes sont lues séparément" in page
+    assert "La colonne 3 a le même nom 'email' qu’une colonne précédente ; elle devient le champ 'email 2'." in page

@@ -20,6 +20,7 @@ from parcours.db.tables import emails, variant_tests
 from parcours.db.tables.emails import Email
 from parcours.db.tables.variant_tests import TriedPlace
 from parcours.domain.messages.content import Content, Variant
+from parcours.domain.messages.winner import winner_rule
 from parcours.web.pages.email_form import key_of_subject
 from tests.conftest import Run
 from tests.web.conftest import Client
@@ -371,3 +372,17 @@ def test_a_mistake_in_a_template_is_told_with_its_version_line_and_what_to_write
         assert answer.status_code == 400
         for each in said:
             assert each in text_of(answer.text)
+
+
+def test_the_time_of_a_winner_is_written_as_the_reader_would_and_saved_as_it_is(http: TestClient, world: World) -> None:
+    two = (Variant("b", 50, Content(subject="Hi")),)
+    with world.engine.begin() as conn:
+        made = Email(
+            "offer", "Offer", "<p>a</p>", None, None, True, variants=two, winner=winner_rule("4 hours", "clicked")
+        )
+        emails.save(conn, made, now=START)
+    http.headers["accept-language"] = "fr"
+    editor = EmailEditor(http, "/emails/offer/edit")
+    assert 'value="4 heures"' in editor.answer.text
+    assert "Objet : Offer" in text_of(editor.send(press={"save": "1"}).text)
+    assert http.get("/api/emails/offer").json()["winner"] == {"after": "4 hours", "by": "clicked"}
