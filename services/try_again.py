@@ -52,6 +52,7 @@ def try_again(
     """
     until = None if seconds is None else time.monotonic() + seconds
     n = gone = 0
+    entry: int | None = None
     past: FailedAt | None = None
     while True:
         with engine.begin() as conn:
@@ -67,9 +68,12 @@ def try_again(
             n, gone = n + back, gone + stay
             ended = len(asked) < AT_ONCE
             is_late = until is not None and time.monotonic() > until
-            if n and (ended or is_late):
-                detail = {"step": step.key, "contacts": n, "why": why}
-                campaigns.audit(conn, campaign.id, who=who, what="step tried again", now=at, detail=detail)
+            detail = {"step": step.key, "contacts": n, "why": why}
+            # In the transaction of each batch, so that whoever is cut off leaves an entry that tells what was done.
+            if entry is not None:
+                campaigns.audit_more(conn, entry, detail)
+            elif back:
+                entry = campaigns.audit(conn, campaign.id, who=who, what="step tried again", now=at, detail=detail)
         if ended or is_late:
             return TriedAgain(n, gone, not ended)
         past = asked[-1]

@@ -505,10 +505,15 @@ def delete(conn: Connection, campaign_id: int, *, now: datetime) -> bool:
 
 def audit(
     conn: Connection, campaign_id: int, *, who: str, what: str, now: datetime, detail: Mapping[str, Any] | None = None
-) -> None:
-    """Write who changed what, for the recent activity of the overview."""
+) -> int:
+    """Write who changed what, for the recent activity of the overview; return the id of the entry."""
     parameters = {"campaign_id": campaign_id, "who": who, "what": what, "now": now, "detail": json.dumps(detail or {})}
-    conn.execute(sql["audit"], parameters)
+    return int(conn.execute(sql["audit"], parameters).scalar_one())
+
+
+def audit_more(conn: Connection, entry_id: int, detail: Mapping[str, Any]) -> None:
+    """Write anew what an entry tells, when more of the same was done."""
+    conn.execute(sql["audit_more"], {"id": entry_id, "detail": json.dumps(detail)})
 
 
 def reasons(conn: Connection, campaign_id: int, *, limit: int = 200) -> Sequence[Row[Any]]:

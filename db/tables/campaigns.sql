@@ -202,7 +202,11 @@ RETURNING id;
 
 -- name: audit
 INSERT INTO audit (campaign_id, at, who, what, detail)
-VALUES (:campaign_id, :now, :who, :what, CAST(:detail AS jsonb));
+VALUES (:campaign_id, :now, :who, :what, CAST(:detail AS jsonb))
+RETURNING id;
+
+-- name: audit_more
+UPDATE audit SET detail = CAST(:detail AS jsonb) WHERE id = :id;
 
 -- name: activity
 SELECT at, who, what, detail FROM audit WHERE campaign_id = :campaign_id ORDER BY at DESC, id DESC LIMIT :limit;

@@ -9,12 +9,13 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import Connection, Row
 
 from parcours.db.adapters import column
-from parcours.db.statements import statements
+from parcours.db.statements import statements, variant
 from parcours.domain.campaign import StopRule
 from parcours.domain.gate import clean_json
 from parcours.domain.walk.rows import Failure, OutcomeRow
 
 sql = statements(__file__)
+_FAILED_OF_A_REASON = variant(__file__, "failed_at", "of_a_reason")
 
 
 class FailingStep(NamedTuple):
@@ -113,7 +114,8 @@ class FailedPassage(NamedTuple):
 def failed_at(conn: Connection, step_id: int, why: str | None, *, past: FailedAt, limit: int) -> list[FailedAt]:
     """Return who failed at a step for good, for this reason or for any, the latest first."""
     given = {"step_id": step_id, "why": why, "at": past.at, "contact_id": past.contact_id, "limit": limit}
-    return [FailedAt(*row) for row in conn.execute(sql["failed_at"], given)]
+    statement = sql["failed_at"] if why is None else _FAILED_OF_A_REASON
+    return [FailedAt(*row) for row in conn.execute(statement, given)]
 
 
 def failures_of(conn: Connection, step_id: int, why: str | None, contact_ids: Iterable[int]) -> list[FailedPassage]:

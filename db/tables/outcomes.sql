@@ -29,10 +29,14 @@ SELECT :step_id, day, CAST(:result AS result), (SELECT counter_slot()), -count(*
 ON CONFLICT (step_id, day, result, slot) DO UPDATE SET n = step_count.n + excluded.n;
 
 -- name: failed_at
--- Who failed at a step, the latest first, past a place. From outcome_trouble_idx.
+-- Who failed at a step, the latest first, past a place. From outcome_trouble_idx, and with a reason from
+-- outcome_failed_why_idx, since it may be a rare one among many: `step_id + 0` leaves no other.
 SELECT at, contact_id FROM outcome
-WHERE step_id = :step_id AND result = 'failed' AND at <= :at AND (at, contact_id) < (:at, :contact_id)
-  AND (CAST(:why AS text) IS NULL OR coalesce(detail ->> 'error', detail ->> 'reason', '') = CAST(:why AS text))
+WHERE step_id = :step_id
+  -- when of_a_reason: WHERE step_id + 0 = :step_id
+  AND result = 'failed' AND at <= :at AND (at, contact_id) < (:at, :contact_id)
+  AND CAST(:why AS text) IS NULL
+  -- when of_a_reason: AND md5(CAST(step_id AS text) || ' ' || coalesce(detail ->> 'error', detail ->> 'reason', '')) = md5(CAST(CAST(:step_id AS int) AS text) || ' ' || CAST(:why AS text)) AND coalesce(detail ->> 'error', detail ->> 'reason', '') = CAST(:why AS text)
 ORDER BY at DESC, contact_id DESC
 LIMIT :limit;
 
@@ -191,7 +195,7 @@ LEFT JOIN LATERAL (
 ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage;
 
 -- name: waiting
--- From wait_due_idx, a page of each step, or, of one contact, from the primary key; the rest is looked for of the page of
+-- From wait_due_idx, a page of each step in its order, or, of one contact, from the primary key; the rest is looked for of the page of
 -- them all alone. With why the last attempt failed of who is tried again; at a decision that is the next event.
 SELECT contact.key AS contact, contact.timezone, found.step, found.kind, found.rotation, found.reason,
        nullif(found.due_at, 'infinity') AS due_at, found.contact_id, found.step_id, found.passage,

@@ -37,7 +37,7 @@ from parcours.db.tables import (
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.contacts import Incoming
 from parcours.db.tables.membership import Chunk
-from parcours.db.tables.outcomes import FailedAt
+from parcours.db.tables.outcomes import FailedAt, Waiting
 from parcours.db.tables.variant_tests import TriedPlace
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.membership import Arrival, Departure
@@ -478,6 +478,7 @@ def test_the_overview_reads_as_many_rows_as_it_may(misled: Watched, monkeypatch:
         overview.series_between(conn, campaign.id, hours, NOW)
         overview.days(conn, campaign.id)
         failures.of(conn, campaign)
+        assert overview._queued(conn, campaign.id, BATCH)[1]
     assert costs == []
 
 
@@ -496,6 +497,37 @@ def test_steps_that_failed_are_tried_again(misled: Watched) -> None:
         campaigns.read_by_index(conn, in_order=True)
         outcomes.failed_at(conn, step_id, None, past=FailedAt(LATER, 2**62), limit=100)
         outcomes.failures_of(conn, step_id, "x", ids)
+    assert found == []
+
+
+def test_a_rare_reason_among_many_failures(misled: Watched) -> None:
+    world = misled.world
+    step_id = world.step_id("start")
+    failed = text(
+        "INSERT INTO outcome (contact_id, step_id, rotation, passage, at, result, detail) "
+        "SELECT id, :step, 1, 9, :now, 'failed', "
+        "jsonb_build_object('error', CASE WHEN key = 'c7' THEN 'rare' ELSE 'the shop is away' END) FROM contact"
+    )
+    with undone(world) as conn:
+        conn.execute(failed, {"step": step_id, "now": NOW})
+        campaigns.read_by_index(conn, in_order=True)
+        with misled.costly(least=2) as found:
+            last = FailedAt(LATER, 2**62)
+            assert len(outcomes.failed_at(conn, step_id, "rare", past=last, limit=100)) == 1
+            assert len(outcomes.failed_at(conn, step_id, "the shop is away", past=last, limit=100)) == 100
+    assert found == []
+
+
+def test_a_page_of_those_who_are_due_at_one_instant(misled: Watched) -> None:
+    world = misled.world
+    campaign_id = world.read("SELECT id FROM campaign WHERE key = 'c'")[0].id
+    step_id = world.step_id("start")
+    with misled.costly(least=2) as found, undone(world) as conn:
+        page = list(outcomes.waiting(conn, campaign_id, contact_id=None, step_id=step_id, limit=BATCH))
+        last = page[-1]
+        after = Waiting(last.due_at, last.contact_id, last.step_id, last.passage)
+        rest = list(outcomes.waiting(conn, campaign_id, contact_id=None, step_id=step_id, after=after, limit=BATCH))
+        assert len({row.contact_id for row in (*page, *rest)}) == 2 * BATCH
     assert found == []
 
 
