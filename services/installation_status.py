@@ -55,6 +55,7 @@ def _of_database(conn: Connection) -> dict[str, Any]:
                 "waiting": each.waiting,
                 "about": each.about,
                 "oldest_due_seconds": _age(each.oldest_due_at, now),
+                "undelivered": each.undelivered,
             }
             for each in backlog
         ],

@@ -19,7 +19,7 @@ from parcours.services.goal_figures import goal_figures, goal_json
 from parcours.services.standing import Standings, standings, standings_json
 from parcours.services.weak_emails import WeakEmails, weak_emails, weak_emails_json
 
-DELIVERIES = ("delivered", "undelivered", "withdrawn")
+DELIVERIES = ("queued", "delivered", "undelivered", "withdrawn")
 
 
 def overview_json(conn: Connection, campaign: str, zone: ZoneInfo) -> dict[str, Any]:

@@ -33,7 +33,7 @@ FEW = 50_000
 
 State = Literal["active", "left"]
 # Where contacts are at a step, or what became of them there.
-At = Literal["waiting", "retrying", "undelivered", "done", "skipped", "failed", "yes", "no", "cancelled"]
+At = Literal["waiting", "retrying", "queued", "undelivered", "done", "skipped", "failed", "yes", "no", "cancelled"]
 
 T = TypeVar("T")
 
@@ -200,7 +200,7 @@ def members(
     for contact_id, *rest in conn.execute(sql["members_waits"], given):
         waits.setdefault(contact_id, []).append(WaitingCount(*rest))
     passed: dict[int, Row[Any]] = {}
-    if asked.step_id is not None and asked.at not in ("waiting", "retrying", "undelivered"):
+    if asked.step_id is not None and asked.at not in ("waiting", "retrying", "queued", "undelivered"):
         about = {**given, "step_id": asked.step_id, "result": asked.at}
         passed = {row.contact_id: row for row in conn.execute(sql["members_results"], about)}
     lines = []
@@ -245,7 +245,10 @@ def _members(
     if found is None and not _is_found_fast(conn, asked.step_id, asked.at):
         reach = {"campaign_id": campaign_id, "before": before, "limit": READ_AT_MOST}
         lowest = int(conn.execute(sql["reach"], reach).scalar_one())
-    page = _page(conn, "passed", limit, before=before, found=found, **given, result=asked.at, lowest=lowest)
+    if asked.at == "queued":
+        page = _page(conn, "queued", limit, before=before, found=found, **given, lowest=lowest)
+    else:
+        page = _page(conn, "passed", limit, before=before, found=found, **given, result=asked.at, lowest=lowest)
     if page.after is None and lowest:
         # Below the reach there may be more.
         return Page(page.rows, lowest, short=True)

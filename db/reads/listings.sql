@@ -81,6 +81,16 @@ WHERE campaign_id = :campaign_id AND step_id = :step_id AND state = 'failed' AND
   AND (CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[])))
 ORDER BY contact_id DESC LIMIT :limit;
 
+-- name: queued
+-- Whose message is in the outbox, within a range of contacts that bounds the read: from the primary key, which begins
+-- with the contact.
+SELECT DISTINCT contact_id FROM message
+WHERE campaign_id = :campaign_id AND step_id = :step_id AND state IN ('queued', 'sending')
+  AND contact_id < :before AND contact_id >= :lowest
+  AND (CAST(:ids AS bigint[]) IS NULL OR contact_id = ANY (CAST(:ids AS bigint[])))
+  AND (CAST(:why AS text) IS NULL OR coalesce(error, '') = CAST(:why AS text))
+ORDER BY contact_id DESC LIMIT :limit;
+
 -- name: reach
 -- Where a read of so many members, from the newest down, ends; 0 where it ends with the last of them.
 SELECT CASE WHEN count(*) < :limit THEN 0 ELSE min(contact_id) END FROM (

@@ -17,6 +17,8 @@ RESULTS = ("done", "skipped", "failed", "yes", "no", "cancelled")
 _ENDS = {"delivered": "sent", "undelivered": "failed", "withdrawn": "cancelled"}
 # Waits of a campaign that a page may count one by one; beyond, it asks the planner.
 WAITS_COUNTED = 150_000
+# Messages of a campaign in the outbox that are counted one by one.
+QUEUED_COUNTED = 10_000
 # What is due by now is counted up to here.
 DUE_COUNTED = 10_000
 # More than any id.
@@ -30,8 +32,8 @@ class StepFigures:
     """One step of the tree; `reached` are the contacts that came here: those that wait, and every outcome.
 
     Of the messages that a step wrote, `delivered` were taken by their provider, `undelivered` given up, and
-    `withdrawn` before they went; the others are still in the outbox. `about`: those that wait are too many to
-    count, so `waiting` and `reached` are estimates.
+    `withdrawn` before they went; `queued` are still in the outbox, to be sent for the first time or again. `about`:
+    those that wait are too many to count, so `waiting` and `reached` are estimates; `about_queued`: so is `queued`.
     """
 
     step: str
@@ -46,6 +48,8 @@ class StepFigures:
     delivered: int = 0
     undelivered: int = 0
     withdrawn: int = 0
+    queued: int = 0
+    about_queued: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,10 @@ class ActivityPlace(NamedTuple):
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is due and what waits in a campaign. `about`: those that wait are too many to count."""
+    """What is due and what waits in a campaign, and how many of its messages were given up.
+
+    `about`: those that wait are too many to count.
+    """
 
     campaign: str
     published: bool
@@ -127,13 +134,17 @@ class Backlog:
     waiting: int
     oldest_due_at: datetime | None
     about: bool
+    undelivered: int
 
 
 def of(conn: Connection, campaign: Campaign) -> Overview:
     """Return the figures of a campaign; their cost does not depend on its contacts, but for who waits now."""
     found = figures(conn, campaign)
     series = [dict(row._mapping) for row in conn.execute(sql["series"], {"campaign_id": campaign.id})]
-    activity = [{"at": row.at, "who": row.who, "what": row.what} for row in campaigns.activity(conn, campaign.id)]
+    activity = [
+        {"at": row.at, "who": row.who, "what": row.what, "message": (row.detail or {}).get("message")}
+        for row in campaigns.activity(conn, campaign.id)
+    ]
     return Overview(
         found.added,
         found.left,
@@ -151,12 +162,13 @@ def figures(conn: Connection, campaign: Campaign, *, waits_counted: int | None =
     """Return what the campaign came to so far.
 
     With `waits_counted` the cost is bounded: of a step at which more wait than its share of so many,
-    the statistics of the table say about how many.
+    the statistics of the table say about how many. Messages in the outbox are counted up to a limit then, too.
     """
     ids = list(campaign.steps)
     counted = _results(conn, ids)
     waiting, guessed = _waiting(conn, ids, waits_counted)
     ended = _ended(conn, ids)
+    queued = _queued(conn, campaign.id, None if waits_counted is None else QUEUED_COUNTED)
     steps = [
         StepFigures(
             step.key,
@@ -168,7 +180,7 @@ def figures(conn: Connection, campaign: Campaign, *, waits_counted: int | None =
             waiting.get(step.id, 0),
             counted[step.id],
             about=step.id in guessed,
-            **_deliveries(ended, step.id),
+            **_deliveries(ended, queued, step.id, counted[step.id]["done"]),
         )
         for step in campaign.steps.values()
     ]
@@ -176,14 +188,18 @@ def figures(conn: Connection, campaign: Campaign, *, waits_counted: int | None =
     return Figures(whole.added, whole.left, whole.erased, whole.emails_sent, whole.page_views, steps)
 
 
-def removed(conn: Connection, campaign: Campaign) -> list[StepFigures]:
-    """Return the steps that the present version does not have any more and that somebody passed."""
+def removed(conn: Connection, campaign: Campaign, *, queued_counted: int | None = None) -> list[StepFigures]:
+    """Return the steps that the present version does not have any more and that somebody passed.
+
+    Of more messages in the outbox than `queued_counted`, about how many there are.
+    """
     gone = [step for step in campaigns.steps(conn, campaign.id) if step.id not in campaign.steps]
     if not gone:
         return []
     counted = _results(conn, [step.id for step in gone])
     waiting = waits.count_at(conn, [step.id for step in gone])
     ended = _ended(conn, [step.id for step in gone])
+    queued = _queued(conn, campaign.id, queued_counted)
     found = [
         StepFigures(
             step.key,
@@ -194,7 +210,7 @@ def removed(conn: Connection, campaign: Campaign) -> list[StepFigures]:
             waiting.get(step.id, 0) + sum(counted[step.id].values()),
             waiting.get(step.id, 0),
             counted[step.id],
-            **_deliveries(ended, step.id),
+            **_deliveries(ended, queued, step.id, counted[step.id]["done"]),
         )
         for step in gone
     ]
@@ -255,8 +271,23 @@ def _ended(conn: Connection, step_ids: Sequence[int]) -> dict[tuple[int, str], i
     return {(row.step_id, row.state): row.n for row in conn.execute(sql["deliveries"], {"step_ids": list(step_ids)})}
 
 
-def _deliveries(ended: Mapping[tuple[int, str], int], step_id: int) -> dict[str, Any]:
-    return {name: ended.get((step_id, state), 0) for name, state in _ENDS.items()}
+def _queued(conn: Connection, campaign_id: int, limit: int | None) -> tuple[dict[int, int], bool]:
+    """Return how many messages of each step are in the outbox, and whether there are more than the limit."""
+    given = {"campaign_id": campaign_id, "limit": None if limit is None else limit + 1}
+    found = {row.step_id: row.n for row in conn.execute(sql["queued"], given)}
+    return found, limit is not None and sum(found.values()) > limit
+
+
+def _deliveries(
+    ended: Mapping[tuple[int, str], int], queued: tuple[Mapping[int, int], bool], step_id: int, done: int
+) -> dict[str, Any]:
+    found = {name: ended.get((step_id, state), 0) for name, state in _ENDS.items()}
+    counted, more = queued
+    n, n_ended = counted.get(step_id, 0), sum(found.values())
+    if more and (n or n_ended):
+        # Of those who passed a step that writes messages, whose message has no end yet.
+        return {**found, "queued": max(n, done - n_ended), "about_queued": True}
+    return {**found, "queued": n}
 
 
 def _waiting(conn: Connection, step_ids: Sequence[int], limit: int | None) -> tuple[dict[int, int], set[int]]:
@@ -285,7 +316,15 @@ def backlog(conn: Connection, *, now: datetime) -> list[Backlog]:
         waiting[steps[step_id]] += n
     about = {steps[step_id] for step_id in guessed}
     return [
-        Backlog(row.campaign, row.published, row.due, waiting[row.campaign], row.oldest_due_at, row.campaign in about)
+        Backlog(
+            row.campaign,
+            row.published,
+            row.due,
+            waiting[row.campaign],
+            row.oldest_due_at,
+            row.campaign in about,
+            row.undelivered,
+        )
         for row in conn.execute(sql["backlog"], {"now": now})
     ]
 

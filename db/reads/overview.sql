@@ -10,6 +10,32 @@ FROM delivery_count
 WHERE step_id = ANY (CAST(:step_ids AS int[]))
 GROUP BY step_id, state;
 
+-- name: queued
+-- Messages of a campaign that are in the outbox, up to a limit, by step: from message_lane_idx, a read of each channel
+-- that has anything in it. The order asks for the index.
+WITH RECURSIVE outbox AS (
+    (SELECT channel FROM message WHERE state IN ('queued', 'sending')
+     ORDER BY channel, campaign_id, marketing, priority, due_at LIMIT 1)
+    UNION ALL
+    SELECT following.channel
+    FROM outbox CROSS JOIN LATERAL (
+        SELECT channel FROM message
+        WHERE state IN ('queued', 'sending') AND message.channel > outbox.channel
+        ORDER BY channel, campaign_id, marketing, priority, due_at LIMIT 1
+    ) AS following
+)
+SELECT queued.step_id, count(*) AS n
+FROM (
+    SELECT of_channel.step_id
+    FROM outbox CROSS JOIN LATERAL (
+        SELECT step_id FROM message
+        WHERE message.channel = outbox.channel AND campaign_id = :campaign_id AND state IN ('queued', 'sending')
+        ORDER BY marketing, priority, due_at LIMIT CAST(:limit AS bigint)
+    ) AS of_channel
+    LIMIT CAST(:limit AS bigint)
+) AS queued
+GROUP BY queued.step_id;
+
 -- name: contacts
 SELECT coalesce(sum(n) FILTER (WHERE what = 'added'), 0)::bigint AS added,
        coalesce(sum(n) FILTER (WHERE what = 'left'), 0)::bigint AS left,
@@ -73,7 +99,11 @@ ORDER BY at DESC, id DESC LIMIT :limit;
 -- name: backlog
 -- Due work of each campaign, through wait_due_idx.
 SELECT campaign.key AS campaign, campaign.published,
-       count(wait.contact_id) AS due, min(wait.due_at) AS oldest_due_at
+       count(wait.contact_id) AS due, min(wait.due_at) AS oldest_due_at,
+       -- From its primary key, a probe for each step.
+       (SELECT coalesce(sum(delivery_count.n), 0)::bigint
+        FROM step AS sending JOIN delivery_count ON delivery_count.step_id = sending.id
+        WHERE sending.campaign_id = campaign.id AND delivery_count.state = 'failed') AS undelivered
 FROM campaign
 LEFT JOIN step ON step.campaign_id = campaign.id
 LEFT JOIN wait ON wait.step_id = step.id AND wait.due_at <= :now

@@ -5,17 +5,29 @@
 SELECT what, at, campaign, step, type, result, detail, rotation FROM (
     (SELECT 'outcome' AS what, outcome.at, campaign.key AS campaign, step.key AS step, step.type,
             outcome.result::text AS result,
-            CASE WHEN run.key IS NULL THEN outcome.detail
-                 ELSE coalesce(outcome.detail, '{}') || jsonb_build_object('run', run.key) END AS detail,
-            outcome.rotation,
-            concat_ws('/', to_char(outcome.step_id, '0000000000'), outcome.rotation, outcome.passage) AS place
-     FROM outcome
+            CASE WHEN run.key IS NULL AND message.state IS NULL THEN outcome.detail
+                 ELSE coalesce(outcome.detail, '{}')
+                      || jsonb_strip_nulls(jsonb_build_object('run', run.key, 'message_state', message.state)) END AS detail,
+            outcome.rotation, outcome.place
+     FROM (SELECT *, concat_ws('/', to_char(step_id, '0000000000'), rotation, passage) AS place
+           FROM outcome
+           WHERE contact_id = :contact_id AND at <= :at
+           ORDER BY at DESC, place DESC LIMIT :reach) AS outcome
      JOIN step ON step.id = outcome.step_id
      LEFT JOIN run ON run.contact_id = outcome.contact_id AND run.campaign_id = step.campaign_id
                   AND run.number = outcome.run AND run.key <> ''
      JOIN campaign ON campaign.id = step.campaign_id
-     WHERE outcome.contact_id = :contact_id AND outcome.at <= :at
-     ORDER BY outcome.at DESC, place DESC LIMIT :reach)
+     -- What became of the message that the step wrote, where it did not arrive (yet): as in `log` of outcomes.sql.
+     LEFT JOIN LATERAL (
+         SELECT nullif(message.state, 'sent') AS state FROM message
+         WHERE message.contact_id = outcome.contact_id AND message.step_id = outcome.step_id AND outcome.result = 'done'
+           AND CASE WHEN split_part(message.key, '-', 3) = outcome.contact_id::text
+                         OR outcome.passage > 0 AND outcome.run IS NULL
+                    THEN split_part(message.key, '-', 4) = outcome.passage::text
+                    ELSE message.rotation = outcome.rotation END
+         ORDER BY message.id
+         LIMIT 1
+     ) AS message ON true)
     UNION ALL
     (SELECT 'event', event.at, NULL, NULL, event.type, NULL, event.data, NULL,
             concat_ws('/', event.source, event.id) AS place

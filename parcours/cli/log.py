@@ -106,12 +106,16 @@ def _place(line: dict[str, Any]) -> str:
     return f"{line['contact']}  {line['step']}{run}{rotation}"
 
 
+_NOT_ARRIVED = {"failed": "not delivered", "queued": "not yet delivered", "sending": "not yet delivered"}
+
+
 def _cell(row: Row[Any], line: dict[str, Any], column: str, zone: ZoneInfo) -> object:
     """Return a cell; a message that did not arrive, and a time in the future, are told as such."""
     if column in ("at", "due_at"):
         return getattr(row, column)
-    if column == "result" and (line["detail"].get("message") or {}).get("state") == "failed":
-        return f"{line['result']}, not delivered"
+    state = (line["detail"].get("message") or {}).get("state")
+    if column == "result" and state in _NOT_ARRIVED:
+        return f"{line['result']}, {_NOT_ARRIVED[state]}"
     claimed = claim_of(line["detail"]) if column == "detail" else None
     if claimed is not None:
         return _text({**line["detail"], CLAIMED: f"{claimed} is in the future; the arrival time is used"}, zone)

@@ -29,8 +29,11 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     waiting_events, dead_letters = inbox["events"], found["dead_letters"]
     age = _age(whole["oldest_due_seconds"])
     here.say(f"{due:,} due{age}; {whole['steps_per_second']:,} steps per second in the last minute")
-    columns = ("campaign", "published", "due", "waiting", "oldest_due_seconds")
-    lines = [{**row, "waiting": _about(row["waiting"], about=row["about"])} for row in rows]
+    columns = ("campaign", "published", "due", "waiting", "oldest_due_seconds", "undelivered")
+    lines = [
+        {**row, "waiting": _about(row["waiting"], about=row["about"]), "undelivered": row["undelivered"] or None}
+        for row in rows
+    ]
     here.print_table("", columns, [[line[column] for column in columns] for line in lines])
     here.say(f"{waiting_events:,} events in the inbox{_age(inbox['oldest_seconds'])}; {dead_letters:,} dead letters")
     if broker_away is not None:

@@ -48,7 +48,7 @@ ENTRIES_A_PAGE = 40
 # What an event brought is shown up to here.
 MOST_TEXT = 300
 # Of a result's detail: what the page says in other words, or need not.
-UNTOLD = ("event", "at", "attempts", "looked_back", "run")
+UNTOLD = ("event", "at", "attempts", "looked_back", "run", "message_state")
 # What only a technician looks for; it is shown when asked for.
 TECHNICAL = ("message", "message_id", "id")
 LATEST = datetime.max.replace(tzinfo=UTC)

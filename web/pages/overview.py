@@ -283,7 +283,7 @@ def _tab(
     match tab:
         case "path":
             graph = _graph(conn, request, about)
-            left_over = overview.removed(conn, about.campaign)
+            left_over = overview.removed(conn, about.campaign, queued_counted=overview.QUEUED_COUNTED)
             gone = [_gone(step) for step in left_over]
             gone_titles = titles_of(conn, about.found.key, [step.step for step in left_over])
             nodes = trees.tree(about.campaign, by_key, came=found.came, names=about.names)

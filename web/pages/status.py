@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
@@ -23,6 +24,8 @@ from parcours.workers.delivery import registry
 router = pages_router()
 
 LISTED = 50
+# Characters of an event that the page shows.
+SHOWN = 2_000
 # Seconds of lag from which on something is wrong.
 LATE_SECONDS = 300
 # What the engine says of events that name what is not there, and of those that may be tried again.
@@ -42,12 +45,16 @@ def show(request: Request, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         letters = events_table.dead_letters(conn, limit=LISTED)
         names = {row.key: row.name for row in campaigns.listing(conn)}
+        segment_names = {key: row.name for key, row in campaigns.named(conn, "segments", _segments_of(found)).items()}
     return render(
         request,
         "status.html",
         found=found,
         letters=letters,
         names=names,
+        segment_names=segment_names,
+        about=about,
+        lease=site.settings.delivery_lease_seconds,
         providers=[(name, registry.chosen(site.settings, name)) for name in registry.CHANNELS],
         late=LATE_SECONDS,
         lasted=lasted,
@@ -67,6 +74,8 @@ def act(request: Request, site: SiteOf, form: FormOf) -> Response:
     if wanted == []:
         return redirect(request, "/status", flash=_("Select at least one event."), kind="error")
     if "discard" in form:
+        if "sure" not in form:
+            return _ask(request, wanted or [])
         with site.engine.begin() as conn:
             gone = events_table.take_dead_letters(conn, wanted)
         return redirect(request, "/status", flash=_n("{n} event discarded.", "{n} events discarded.", len(gone)))
@@ -75,6 +84,45 @@ def act(request: Request, site: SiteOf, form: FormOf) -> Response:
     if done.failing:
         said += " " + _n("{n} event still fails.", "{n} events still fail.", done.failing)
     return redirect(request, "/status", flash=said, kind="warning" if done.failing else "done")
+
+
+def _ask(request: Request, ids: Sequence[int]) -> Response:
+    return render(
+        request,
+        "confirm.html",
+        question=_n("Discard {n} event?", "Discard {n} events?", len(ids)),
+        consequences=[_("Discarded events are deleted for good and are never processed.")],
+        action="/status/dead-letters",
+        hidden=[("discard", "1"), ("sure", "1"), *(("id", id_) for id_ in ids)],
+        back="/status",
+        label=_("Discard"),
+        dangerous=True,
+    )
+
+
+class About(NamedTuple):
+    """What a dead letter is about, as far as it can be read: type and contact; and its text, up to a limit."""
+
+    type: str
+    contact: str
+    text: str
+    is_cut: bool
+
+
+def about(body: str) -> About:
+    """Return what a dead letter is about."""
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        event = None
+    told = {}
+    if isinstance(event, dict):
+        told = {name: event[name][:200] for name in ("type", "subject") if isinstance(event.get(name), str)}
+    return About(told.get("type", ""), told.get("subject", ""), body[:SHOWN], len(body) > SHOWN)
+
+
+def _segments_of(found: Mapping[str, Any]) -> list[str]:
+    return [each["segment"] for each in found["rules"]["set_aside"]]
 
 
 class Remedy(NamedTuple):

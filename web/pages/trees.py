@@ -11,7 +11,7 @@ from parcours.web.i18n.step_words import in_words, named
 from parcours.web.pages.step_titles import Names
 
 # In the order in which they stand in a bar.
-PARTS = ("done", "yes", "no", "skipped", "undelivered", "failed", "cancelled", "waiting")
+PARTS = ("done", "yes", "no", "skipped", "queued", "undelivered", "failed", "cancelled", "waiting")
 BRANCHES: tuple[Branch | None, ...] = (None, "yes", "no")
 
 
@@ -88,13 +88,14 @@ def conversion(reached: int, came: int) -> float | None:
 def parts(figures: StepFigures) -> tuple[TreePart, ...]:
     """Return what became of those who reached a step, as parts of a bar; what nobody had is left out.
 
-    Who passed a step whose message did not arrive has a part of its own.
+    Who passed a step whose message did not arrive, or has not arrived yet, has a part of its own.
     """
     found = []
     left = 0.0
     undelivered = min(figures.undelivered, figures.results["done"])
-    counts = {**figures.results, "waiting": figures.waiting, "undelivered": undelivered}
-    counts["done"] -= undelivered
+    queued = min(figures.queued, figures.results["done"] - undelivered)
+    counts = {**figures.results, "waiting": figures.waiting, "undelivered": undelivered, "queued": queued}
+    counts["done"] -= undelivered + queued
     for name in PARTS:
         n = counts[name]
         if n <= 0 or figures.reached <= 0:

@@ -51,6 +51,9 @@ def test_the_status_shows_what_the_command_says_and_processes_dead_letters_again
     assert told["dead_letters"] == 2
     assert "Dead letters 2" in shown
     assert "<b>broken</b>" not in page
+    # What each is about, and its text.
+    assert "order.paid · ann" in shown
+    assert "no json" in shown
     assert "Welcome" in shown
     token = token_of(admin.get("/status"))
     none = admin.post("/status/dead-letters", data={"csrf": token, "replay": "1"}, headers=HTML)
@@ -58,13 +61,49 @@ def test_the_status_shows_what_the_command_says_and_processes_dead_letters_again
     done = admin.post("/status/dead-letters", data={"csrf": token, "all": "1"}, headers=HTML)
     assert "1 event processed. 1 event still fails." in done.text
     (left,) = re.findall(r'name="id" value="(\d+)"', done.text)
-    gone = admin.post("/status/dead-letters", data={"csrf": token, "id": left, "discard": "1"}, headers=HTML)
+    asked = admin.post("/status/dead-letters", data={"csrf": token, "id": left, "discard": "1"}, headers=HTML)
+    assert "Discard 1 event?" in asked.text
+    assert count(world.engine, "dead_letter") == 1
+    sent = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', asked.text))
+    assert (sent["discard"], sent["id"]) == ("1", left)
+    gone = admin.post("/status/dead-letters", data=sent, headers=HTML)
     assert "1 event discarded." in gone.text
     assert count(world.engine, "dead_letter") == 0
     french = admin.get("/status", headers={"accept-language": "fr"}).text
     # In words, with the name of the setting beside them.
     assert "fichiers sur cette machine : rien n’est envoyé" in text_of(french)
     assert 'title="files"' in french
+
+
+def test_the_status_says_which_campaigns_have_undelivered_messages(
+    admin: TestClient, world: World, run: Run, engine: Engine
+) -> None:
+    world.contacts("ann", "bob", segment="everyone")
+    world.campaign('- {step: call, action: webhook.send, with: {url: "https://shop.example/hook"}}', name="Orders")
+    world.run()
+    shown = text_of(admin.get("/campaigns/c").text)
+    assert ("queued 2" in shown, "done 2" in shown) == (True, False)
+    # The step and the message.
+    history = admin.get("/contacts/ann").text
+    assert (history.count('class="result queued"'), history.count('class="result done"')) == (2, 0)
+    assert "Failures" in shown
+    figures = json.loads(run("overview", "c", "--json").stdout)
+    assert [(each["queued"], each["undelivered"]) for each in figures["steps"]] == [(2, 0)]
+    assert [each["message"] for each in figures["activity"]] == [None] * len(figures["activity"])
+    assert " queued" in run("overview", "c").stdout
+    listed = text_of(admin.get("/campaigns/c/contacts?step=call&at=queued").text)
+    assert ("ann" in listed, "bob" in listed) == (True, True)
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE message SET state = 'failed', error = 'it answered 404' WHERE contact_id = 1"))
+    page = admin.get("/status").text
+    assert re.search(r'href="/campaigns/c/failures">1<', page)
+    told = json.loads(run("status", "--json").stdout)["campaigns"]
+    assert [each["undelivered"] for each in told] == [1]
+    shown = text_of(admin.get("/campaigns/c").text)
+    assert ("queued 1" in shown, "not delivered 1" in shown) == (True, True)
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE message SET state = 'sent' WHERE state = 'queued'"))
+    assert "done 1" in text_of(admin.get("/campaigns/c").text)
 
 
 def test_the_status_shows_which_workers_run(admin: TestClient, engine: Engine, run: Run) -> None:
@@ -82,6 +121,8 @@ def test_the_status_shows_which_workers_run(admin: TestClient, engine: Engine, r
     assert "<i>one</i>:7 running Messages to send, steps 4" in shown
     assert 'title="delivery, steps"' in page
     assert "two:8 has not reported for 5 minutes" in shown
+    assert "A worker that stopped reporting was killed or cannot reach the database." in shown
+    assert "its messages are sent by them after at most 2 minutes" in shown
     told = json.loads(run("status", "--json").stdout)["workers"]
     assert [(each["worker"], each["alive"], each["threads"]) for each in told] == [
         ("<i>one</i>:7", True, 4),
