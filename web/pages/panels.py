@@ -19,7 +19,7 @@ from parcours.services.draft_check import DraftProblem
 from parcours.web.i18n import labels, plain_words, step_words
 from parcours.web.i18n.field_words import field_name
 from parcours.web.i18n.language import _, marked
-from parcours.web.pages import rule_form
+from parcours.web.pages import comma_lists, rule_form
 from parcours.web.pages.property_schemas import PropertySchema, scalar_text, schemas_of
 from parcours.web.pages.rule_form import RuleView
 from parcours.web.security.access import FormBody
@@ -140,11 +140,13 @@ def _for_value(
     several = value if isinstance(value, list) else [] if value is None else [value]
     text = widget.value
     if kind == "list":
-        if not all(isinstance(each, str | int | float) and "," not in str(each) for each in several):
+        if not all(isinstance(each, str | int | float) for each in several):
             return widget
-        text = ", ".join(text_of("one", each) for each in several)
+        text = comma_lists.written(text_of("one", each) for each in several)
     labels_of = {"boolean": rule_form.BOOLEANS, "day": rule_form.DAYS}.get(kind, ())
     choices = [PanelChoice(key, _(label)) for key, label in labels_of]
+    if kind == "list":
+        widget = replace(widget, help=f"{widget.help} {_(rule_form.LIST_HELP)}".strip())
     if kind == "boolean":
         return replace(widget, kind="choice", choices=[PanelChoice("", _("Please choose")), *choices])
     return replace(widget, kind="one" if kind == "text" else kind, value=text, choices=choices)
@@ -318,7 +320,7 @@ def _is_untouched(kind: str, own: str, schema: PropertySchema, before: Any, form
         return _picked(own, form) == list(_several(shown))
     texts = {text_of(kind, shown)}
     if kind == "one" and isinstance(shown, list):
-        texts.add(", ".join(text_of(kind, each) for each in shown))
+        texts.add(comma_lists.written(text_of(kind, each) for each in shown))
     return _as_sent(form.text(own)) in map(_as_sent, texts)
 
 
@@ -356,7 +358,7 @@ def _value(kind: str, name: str, schema: PropertySchema, form: FormBody) -> Any:
         return next((each for each in values if scalar_text(each) == text), text)
     operator = form.text(f"{name.removesuffix('value')}operator") if name == "with-value" else ""
     if kind == "one" and operator in rule_form.WITH_LIST and not text.lstrip().startswith("["):
-        return [value_of(each.strip()) for each in text.split(",") if each.strip()]
+        return [value_of(each) for each in comma_lists.read(text)]
     if kind in ("one", "yaml"):
         return value_of(text)
     return text if kind == "area" else text.strip()

@@ -30,6 +30,7 @@ from parcours.services.rule_count import RuleCount
 from parcours.web.i18n import plain_words
 from parcours.web.i18n.language import DEFAULT, _, _n, marked, number, reader
 from parcours.web.i18n.sentences import told
+from parcours.web.pages import comma_lists
 from parcours.web.pages.property_schemas import PropertySchema, scalar_text, schemas_of
 from parcours.web.security.access import FormBody
 
@@ -117,6 +118,7 @@ PROPERTY_LABELS = {
     "device_brand": marked("Brands"),
     "device_os": marked("Operating systems"),
 }
+LIST_HELP = marked("An entry that contains a comma is written in quotation marks.")
 WITHOUT_VALUE = frozenset({"empty", "!empty"})
 WITH_LIST = frozenset({"in", "!in"})
 COMPARING = frozenset({"=", "!=", "gt", "gte", "lt", "lte"})
@@ -299,8 +301,16 @@ def can_show(data: Any) -> bool:
         return False
     parts = list(editing.parts(editing.of_data(data)))
     return len(parts) <= MOST_PARTS and all(
-        set(each.given) <= set(_schemas(each.type)) for each in parts if isinstance(each, EditedCondition)
+        set(each.given) <= set(_schemas(each.type)) and all(map(_is_one_line, each.given.values()))
+        for each in parts
+        if isinstance(each, EditedCondition)
     )
+
+
+def _is_one_line(value: Any) -> bool:
+    """Return whether a field of one line shows a value; what is edited as YAML has as many as it wants."""
+    texts = value if isinstance(value, list | tuple) else [value]
+    return not any(isinstance(each, str) and ("\n" in each or "\r" in each) for each in texts)
 
 
 def shape(data: Any, kinds: Mapping[str, str] | None = None) -> object:
@@ -409,8 +419,7 @@ def _value(form: FormBody, key: str, name: str, schema: PropertySchema, operator
     if kind == "text" and shown_as == "number" and _NUMBER.fullmatch(text):
         return (float(text.replace(",", ".")) if set(text) & {".", ","} else int(text)), ""
     if kind == "list":
-        found = [each.strip() for value in form.all(key) for each in value.replace("\n", ",").split(",")]
-        return [each for each in found if each] or None, ""
+        return [each for value in form.all(key) for each in comma_lists.read(value)] or None, ""
     if not text:
         return None, ""
     if kind == "integer":
@@ -622,16 +631,16 @@ def _widget(
         options = [*options, *((each, each) for each in chosen if each not in dict(options))]
     if kind == "enum" and value is None and schema.default is not None:
         chosen = (scalar_text(schema.default),)
-    said = "yaml" if kind == "yaml" else "list" if kind == "list" else ""
+    described = _help(schema.description) if kind in ("yaml", "text", "list") and name != "value" else ""
     return Widget(
         name,
         name if label is None else _(label),
         kind,
-        value=_yaml_of(value) if said == "yaml" else _as_text(value),
-        was="" if isinstance(value, str | None) or kind in ("list", "keys", "yaml") else json.dumps(value, default=str),
+        value=_yaml_of(value) if kind == "yaml" else _as_text(value),
+        was="" if isinstance(value, str | None) or kind in ("keys", "yaml") else json.dumps(value, default=str),
         chosen=chosen,
         choices=options,
-        help=_help(schema.description) if kind in ("yaml", "text", "list") and name != "value" else "",
+        help=" ".join(filter(None, (described, _(LIST_HELP) if kind == "list" else ""))),
         least=schema.least,
         most=schema.most,
         errors=tuple(errors),
@@ -648,8 +657,8 @@ def _help(description: str) -> str:
 def _as_text(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
-        return ", ".join(value)
+    if isinstance(value, list | tuple) and all(isinstance(each, str | int | float) for each in value):
+        return comma_lists.written(map(scalar_text, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 

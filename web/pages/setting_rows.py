@@ -12,7 +12,7 @@ from typing import Any
 from parcours.domain import operators
 from parcours.producers.files.campaigns import value_of, write
 from parcours.services.draft_check import DraftProblem
-from parcours.web.pages import draft_rules, panels, rule_form
+from parcours.web.pages import comma_lists, draft_rules, panels, rule_form
 from parcours.web.pages.panels import Length
 from parcours.web.pages.rule_form import WITH_INTERVAL, WITH_LIST, WITHOUT_VALUE, RuleView
 from parcours.web.security.access import FormBody
@@ -129,7 +129,7 @@ def _is_shown(test: Any) -> bool:
     if not isinstance(operator, str) or operators.named(operator) not in operators.OPERATORS:
         return False
     if operators.named(operator) in WITH_LIST:
-        return isinstance(value, list) and all(_is_scalar(each) and "," not in str(each) for each in value)
+        return isinstance(value, list) and all(map(_is_scalar, value))
     return value is None or _is_scalar(value)
 
 
@@ -139,8 +139,10 @@ def _is_scalar(value: Any) -> bool:
 
 def _shown(test: Mapping[str, Any]) -> EventTest:
     value = test.get("value")
-    several = value if isinstance(value, list) else [] if value is None else [value]
-    said = ", ".join(panels.text_of("one", each) for each in several)
+    if isinstance(value, list):
+        said = comma_lists.written(panels.text_of("one", each) for each in value)
+    else:
+        said = panels.text_of("one", value)
     return EventTest(test["field"], operators.named(test["operator"]), said)
 
 
@@ -204,7 +206,7 @@ def _tests(form: FormBody, id_: str) -> list[dict[str, Any]] | None:
         text = form.text(f"{own}-value").strip()
         test: dict[str, Any] = {"field": asked, "operator": operator or "="}
         if operator in WITH_LIST:
-            test["value"] = [_scalar(each.strip()) for each in text.split(",") if each.strip()]
+            test["value"] = [_scalar(each) for each in comma_lists.read(text)]
         elif operator not in WITHOUT_VALUE and text:
             test["value"] = text if operator in WITH_INTERVAL else _scalar(text)
         made.append(test)
