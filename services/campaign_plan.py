@@ -114,6 +114,8 @@ class CampaignPlan:
     # What lets contacts in and out, in sentences, and no longer does.
     rules_added: list[str] = field(default_factory=list)
     rules_removed: list[str] = field(default_factory=list)
+    # The present version, of which these were; None where there is none.
+    before: CampaignFile | None = None
     # Settings whose change these tell, or `dates`.
     told_by_rules: set[str] = field(default_factory=set)
     # What the file says otherwise than the present version, of settings and of steps that both have.
@@ -574,6 +576,7 @@ def plan(
         point_groups=point_groups,
         rules_added=[rule for rule in entry_rules(file) if rule not in entry_rules(before)],
         rules_removed=[rule for rule in entry_rules(before) if rule not in entry_rules(file)],
+        before=before,
         told_by_rules=_told_by_rules(before, file),
         differences=differing,
         waiting={key: n for key in changed if (n := waiting.get(ids[key], 0))},

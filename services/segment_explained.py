@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from parcours.domain.errors import NotFoundError
 from parcours.domain.segments import judging
 from parcours.domain.segments import rule as tree
 from parcours.domain.segments.judging import Explained
-from parcours.domain.segments.rule import All, Not, Rule
+from parcours.domain.segments.rule import All, Condition, Not, Rule
 from parcours.domain.segments.rule import Any as AnyOf
 from parcours.domain.time.text import iso, shown
 from parcours.workers import rules as asking
@@ -123,7 +123,7 @@ def explain(conn: Connection, segment: str, contact: str, *, now: datetime, zone
     return SegmentExplained(found.key, contact, how, why, has_rule, book.aside.get(found.key), zone)
 
 
-def in_words(rule: Rule) -> Iterator[tuple[int, str | None, str]]:
+def in_words(rule: Rule, say: Callable[[Condition], str] = judging.words) -> Iterator[tuple[int, str | None, str]]:
     """Yield a rule line by line: how deep it stands, all, any or not, and the words of a condition."""
     waiting: list[tuple[int, Rule]] = [(0, rule)]
     while waiting:
@@ -136,5 +136,5 @@ def in_words(rule: Rule) -> Iterator[tuple[int, str | None, str]]:
             case Not():
                 yield depth, "not", ""
             case _:
-                yield depth, None, judging.words(each)
+                yield depth, None, say(each)
         waiting = [(depth + 1, below) for below in tree.below(each)] + waiting

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from parcours.domain import operators
-from parcours.domain.steps.types import Properties, RefersTo, StepType
+from parcours.domain.steps.types import Properties, StepType
+from parcours.web.i18n import rule_words
 from parcours.web.i18n.field_words import field_name, value_text
 from parcours.web.i18n.language import _, marked
+from parcours.web.i18n.rule_words import NO_NAMES, Names
 from parcours.web.i18n.sentences import told
 
 TYPES = {
@@ -204,23 +205,29 @@ def value_name(value: str, of: str = "") -> str:
     return _(VALUES[value]) if value in VALUES else value
 
 
-def named(found: StepType, properties: Properties, names: Mapping[RefersTo, Mapping[str, str]]) -> Properties:
-    """Return a step's properties with what people call the things that they refer to, where that is known."""
-    called: dict[str, Any] = {}
-    for name, what in found.refers_to.items():
-        value, known = getattr(properties, name), names.get(what, {})
-        if isinstance(value, list):
-            called[name] = [known.get(each, each) if isinstance(each, str) else each for each in value]
-        elif isinstance(value, str):
-            called[name] = known.get(value, value)
-    return properties.model_copy(update=called)
+def in_words(found: StepType, properties: Properties, names: Names = NO_NAMES) -> str:
+    """Return what a step does in the reader's language; the name of its type if that does not say.
 
-
-def in_words(found: StepType, properties: Properties) -> str:
-    """Return what a step does in the reader's language; the name of its type if that does not say."""
-    said = _tested(properties) or told(found.in_words(properties) or "") or type_name(found.kind.value, found.name)
+    `names` are of what a rule in it refers to; the properties have been given theirs by `named`.
+    """
+    said = (
+        _waited_for(found, properties, names)
+        or _tested(properties)
+        or told(found.in_words(properties) or "")
+        or type_name(found.kind.value, found.name)
+    )
     said = said if len(said) <= _MOST else f"{said[:_MOST].rstrip()}…"
     return said[:1].upper() + said[1:]
+
+
+def _waited_for(found: StepType, properties: Properties, names: Names) -> str | None:
+    """Return the rule that a decision waits for in words."""
+    # Also of another package, whose code may raise anything.
+    try:
+        rule = None if found.rule_of is None else found.rule_of(properties)
+        return None if rule is None else _("A rule becomes true: {rule}", rule=rule_words.in_short(rule, names))
+    except (Exception, SystemExit):
+        return None
 
 
 def _tested(properties: Properties) -> str | None:

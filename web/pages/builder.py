@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import Request, Response
 from sqlalchemy import Connection
@@ -73,11 +73,14 @@ def _page(
     bench: Bench,
     *,
     refused: Mapping[str, Any] | None = None,
+    typed: TypedPanel | None = None,
 ) -> Response:
-    """Return the builder; with a panel whose text was `refused`, which is kept in it."""
+    """Return the builder; with a panel whose text was `refused`, or was `typed` and not kept, which stays in it."""
     visitor: Visitor = request.state.visitor
     edits = visitor.may_edit
-    asked = {} if refused is not None else dict(request.query_params)
+    asked = dict(request.query_params) if refused is None and typed is None else {}
+    if typed is not None:
+        asked = {"settings": "1"} if typed.step is None else {"step": typed.step}
     if not edits:
         asked = {name: text for name, text in asked.items() if name not in ("add", "moving")}
     data = bench.file
@@ -104,18 +107,22 @@ def _page(
     known[RefersTo.STEP] = steps_known[: draft_panels.MOST_CHOICES]
     names = draft_panels.names_in(known)
     panel: dict[str, Any] = {"panel": None}
+    written, wrong = bench, checked
+    if typed is not None:
+        written = replace(bench, draft=bench.draft._replace(file=typed.file))
+        wrong = draft_trees.checked(conn, typed.file, site.zone)
     if refused is not None:
         panel = dict(refused)
     elif "add" in asked:
         panel = draft_panels.adding(data, asked)
     elif "settings" in asked:
-        panel = draft_panels.of_settings(conn, bench, site, known, checked)
+        panel = draft_panels.of_settings(conn, written, site, known, wrong)
     elif "yaml" in asked:
         panel = {"panel": "yaml", "yaml": write(service.without_choices(data)), "yaml_problems": []}
     elif "help" in asked:
         panel = {"panel": "help"}
     elif chosen is not None:
-        panel = draft_panels.of_step(request, conn, site, bench, chosen, known, checked)
+        panel = draft_panels.of_step(request, conn, site, written, chosen, known, wrong)
     wanted = asked.get("q", "").strip()
     planned = None if checked.file is None else campaign_plan.plan(conn, checked.file, zone=site.zone)
     called = titles if planned is None else titles | draft_review.before(conn, bench, names, titles, planned)
@@ -147,9 +154,19 @@ def _page(
         "words": labels,
         "start": drawing.spot(StepPlace(None, edit.ROOT, 0), around=len(nodes) == 1, others=len(nodes)),
         "end": drawing.spot(StepPlace(None, edit.ROOT, len(nodes))),
+        "unsaved": None if typed is None else typed.why,
         **panel,
     }
-    return render(request, "build/page.html", 200 if refused is None else 422, **values)
+    return render(request, "build/page.html", 200 if refused is None and typed is None else 422, **values)
+
+
+class TypedPanel(NamedTuple):
+    """What somebody typed in the panel of a step, or of the settings, and why it is not kept in the draft."""
+
+    step: str | None
+    # The draft as it would be with it.
+    file: dict[str, Any]
+    why: str
 
 
 def _alone(data: Mapping[str, Any], only: str | None, chosen: str | None) -> str | None:
@@ -194,6 +211,7 @@ def operate(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf, 
         seen = form.text("revision")
         revision = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 10 else 0
         here = form.text("step") or None
+        work = None
         try:
             if does == "undo":
                 _draft, said = service.step_back(conn, bench.draft, revision, now=now)
@@ -213,6 +231,9 @@ def operate(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf, 
                 refused = {"panel": "yaml", "yaml": form.text("text"), "yaml_problems": [str(error)]}
                 again = bench_at(conn, who, address)
                 return _page(request, conn, site, again, refused=refused)
+            if work is not None and work.typed is not None:
+                typed = TypedPanel(here if does == "set" else None, work.typed, str(error))
+                return _page(request, conn, site, bench, typed=typed)
             return redirect(request, bench.url(step=here, focus="card"), flash=sentence(str(error)), kind="error")
         if work.address is not None:
             return redirect(request, work.address, flash=work.said, kind="said")

@@ -11,15 +11,17 @@ from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns
 from parcours.db.tables.campaigns import Found
 from parcours.domain.errors import CampaignError
-from parcours.services import apply_campaign, campaign_changes, campaign_versions
+from parcours.services import apply_campaign, campaign_changes, campaign_versions, drafts
 from parcours.services.campaign_changes import Stamp
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.services.campaign_versions import rollback_message
 from parcours.web.context import Site
+from parcours.web.i18n import labels
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_panels, draft_trees, pages_router
 from parcours.web.pages.campaign_form import choices_of, lines_of, plan_lines, text_difference
+from parcours.web.pages.draft_trees import Drawing
 from parcours.web.pages.kept_titles import titles_of
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.security.access import FormBody
@@ -46,11 +48,20 @@ def show_version(request: Request, key: str, version: int, site: SiteOf) -> Resp
             each: lines_of(conn, found, Stamp(each, published)) if each else []
             for each in (version - 1, version, found.version)
         }
+        data = drafts.data_of(conn, found._replace(version=version))
+        names = draft_panels.names_in(draft_panels.known_names(conn))
+        made = None
+        if version > 1:
+            made = draft_trees.difference(drafts.data_of(conn, found._replace(version=version - 1)), data, names)
+        nodes = Drawing(site.zone, names, marks=made.marks if made is not None else {}).nodes(data)
     return render(
         request,
         "campaigns/version.html",
         found=found,
         line=line,
+        nodes=nodes,
+        made=made,
+        words=labels,
         changed=list(text_difference(texts[version - 1], texts[version])),
         since=list(text_difference(texts[version], texts[found.version])),
     )

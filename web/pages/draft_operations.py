@@ -47,6 +47,8 @@ class DraftOperation:
         self.shows: str | None = self.key or None
         self.focus = "card"
         self.address: str | None = None
+        # The draft with what was typed in a panel, to show it once more where it cannot be kept.
+        self.typed: dict[str, Any] | None = None
         self.anew: str | None = anew_of({"anew": form.text("anew")}) or None
 
     def draw_anew(self) -> None:
@@ -136,6 +138,7 @@ class DraftOperation:
         steps = {each.step["step"]: each.step for each in edit.walk(self.bench.file)}
         self.said = _("Changed: {what}", what=self.title_now({**step, **values}, steps))
         self.shows, self.focus = fresh, focus
+        self.typed = edit.change(self.bench.file, key, values)
         return lambda data: edit.rename(edit.change(data, key, values), key, fresh)
 
     def is_live(self, key: str) -> bool:
@@ -235,7 +238,7 @@ class DraftOperation:
         if self.bench.found is None and form.text("campaign").strip():
             values["campaign"] = form.text("campaign").strip()
         self.said = _("Settings changed.")
-        after = edit.change(before, None, values)
+        self.typed = after = edit.change(before, None, values)
         focus = draft_rules.pressed(form)
         if focus is None:
             focus = setting_rows.pressed(form, after)

@@ -21,14 +21,13 @@ from parcours.domain.campaign_file.edit import EditError
 from parcours.domain.contacts import identity
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
-from parcours.domain.events.table import EVENT_TYPES
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
 from parcours.domain.time.zones import zone_of
 from parcours.producers.files.campaigns import write
 from parcours.services import draft_check
 from parcours.web.context import Site
-from parcours.web.i18n import step_words
+from parcours.web.i18n import labels, step_words
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import (
@@ -60,6 +59,8 @@ ENTRY = ("most", "rate")
 MANY = 12
 OFTEN_USED = ("email.send", "contact.tags", "contact.points", "email.open", "email.click", "contact.field")
 BRANCH_ORDER = ("then", "yes", "no")
+# What shops report of carts and orders.
+REPORTED = ("cart_id", "order_id", "total", "currency", "url")
 STEP_NAMES = ("name", "note", "at", "hour", "between", "days", "late", "on_failure")
 _OF_A_ROW = re.compile(r"(exit\.\d|sources\.(events|dates)\.\d|goal(\.|$)|entry\.(most|rate)$)")
 
@@ -304,7 +305,8 @@ def of_settings(
         "periods": [(unit, _(text)) for unit, text in panels.PERIODS],
         "all_segments": known[RefersTo.SEGMENT],
         "operators": [(each, _(text)) for each, text in rule_form.OPERATOR_LABELS.items()],
-        "event_types": sorted(EVENT_TYPES),
+        "event_types": [(name, labels.word(labels.EVENT_TYPES, name)) for name in sorted(labels.EVENT_TYPES)],
+        "properties": REPORTED,
         "fields": sorted({*ATTRIBUTES, *contacts.field_names(conn)}),
         "many": len(usable) > MANY,
         "many_forms": len(campaign_forms) > MANY,

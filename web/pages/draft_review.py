@@ -68,13 +68,13 @@ def effects(planned: CampaignPlan, titles: Mapping[str, str], names: Names = NO_
             if key in planned.becomes:
                 text = removed_step(planned, key, titles)[1]
             said |= {text, removed_step(planned, key, titles)[1]}
-            yield {"kind": "removed", "text": text, "redirect": key, "to": to}
+            yield {"kind": "removed", "text": text, "redirect": key, "to": to, "title": titles.get(key, key)}
     # Who comes and goes is read first: little else is in view on a phone, or beside a long list of steps.
     told = chain(map(effect_line, planned.effects), plan_lines(planned, titles=titles, names=names))
     for kind, line in told:
         if line not in said:
             said.add(line)
-            yield {"kind": kind, "text": line, "redirect": None, "to": ""}
+            yield {"kind": kind, "text": line, "redirect": None, "to": "", "title": ""}
 
 
 def _review(
@@ -135,9 +135,9 @@ def _meanwhile(conn: Connection, site: Site, bench: Bench) -> dict[str, Any]:
     found = bench.found
     present = service.data_of(conn, found)
     base = service.data_of(conn, found._replace(version=max(1, bench.draft.base_version)))
-    theirs = draft_trees.difference(base, present)
-    mine = draft_trees.difference(present, bench.file)
     names = draft_panels.names_in(draft_panels.known_names(conn))
+    theirs = draft_trees.difference(base, present, names)
+    mine = draft_trees.difference(present, bench.file, names)
     last = next(iter(campaigns.activity(conn, found.id, limit=1)), None)
     return {
         "theirs": theirs,

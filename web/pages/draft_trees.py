@@ -20,7 +20,8 @@ from parcours.domain.steps.types import Kind, RefersTo, StepType
 from parcours.domain.time.intervals import parse_interval
 from parcours.services.draft_check import CheckedDraft, DraftProblem, check_draft
 from parcours.services.drafts import without_choices
-from parcours.web.i18n import labels, plain_words, step_words
+from parcours.web.i18n import labels, plain_words, rule_words, step_words
+from parcours.web.pages import plan_words
 
 
 def checked(conn: Connection, data: Mapping[str, Any], zone: ZoneInfo) -> CheckedDraft:
@@ -210,7 +211,7 @@ def words_of(step: Mapping[str, Any], names: Mapping[RefersTo, Mapping[str, str]
     # Of another package, too, whose code may raise anything.
     except (Exception, SystemExit):
         return step_words.type_name(kind.value, found.name)
-    return step_words.in_words(found, step_words.named(found, given, names))
+    return step_words.in_words(found, rule_words.named(found, given, names), names)
 
 
 def title_of(step: Mapping[str, Any], names: Mapping[RefersTo, Mapping[str, str]]) -> str:
@@ -235,15 +236,17 @@ def timing_words(step: Mapping[str, Any], zone: ZoneInfo) -> str:
 
 
 class TreeDifference(NamedTuple):
-    """What one tree has that another has not: a mark for each step of the second, and the steps that are gone."""
+    """What one tree has that another has not: a mark for each step of the second, and titles of those that are gone."""
 
     marks: dict[str, str]
     gone: list[str]
     settings: list[str]
 
 
-def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> TreeDifference:
-    """Return how a tree became another."""
+def difference(
+    before: Mapping[str, Any], after: Mapping[str, Any], names: Mapping[RefersTo, Mapping[str, str]]
+) -> TreeDifference:
+    """Return how a tree became another; `names` are of what its steps refer to."""
     old, new = ({each.step["step"]: each for each in edit.walk(data)} for data in (before, after))
     marks = {}
     for key, each in new.items():
@@ -254,9 +257,11 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> TreeDiffe
             marks[key] = "changed"
         elif was.place[:2] != each.place[:2]:
             marks[key] = "moved"
-    names = {*without_choices(before), *without_choices(after)} - {edit.ROOT, "format", "published", "redirect"}
-    settings = sorted(name for name in names if before.get(name) != after.get(name))
-    return TreeDifference(marks, [str(old[key].step.get("name") or key) for key in old if key not in new], settings)
+    known = {*without_choices(before), *without_choices(after)} - {edit.ROOT, "format", "published", "redirect"}
+    settings = sorted(name for name in known if before.get(name) != after.get(name))
+    called = with_steps(names, {key: each.step for key, each in old.items()})
+    gone = [title_of(old[key].step, called) for key in old if key not in new]
+    return TreeDifference(marks, gone, list(map(plan_words.setting_name, settings)))
 
 
 def _own(step: Mapping[str, Any]) -> dict[str, Any]:

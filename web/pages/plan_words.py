@@ -14,6 +14,8 @@ from parcours.domain.steps.types import RefersTo
 from parcours.domain.time.intervals import parse_interval
 from parcours.services.campaign_effects import CampaignEffect
 from parcours.services.campaign_plan import KINDS, CampaignPlan
+from parcours.services.entry_rules import entry_rules
+from parcours.web.i18n import rule_words
 from parcours.web.i18n.labels import interval
 from parcours.web.i18n.language import _, _n, marked, number, planned
 from parcours.web.i18n.sentences import told
@@ -44,6 +46,8 @@ SETTINGS = {
     "exit": marked("Exits"),
     "goal": marked("Goal"),
     "control": marked("Control group"),
+    "sources": marked("Sources"),
+    "entry": marked("Limits of entry"),
     "sources.segments": marked("Source segments"),
     "sources.forms": marked("Source forms"),
 }
@@ -71,18 +75,33 @@ OF_STEPS = {
 }
 
 
+def setting_name(name: str) -> str:
+    """Return what a setting of a campaign is called; one without a name of its own as files call it."""
+    return _(SETTINGS[name]) if name in SETTINGS else name
+
+
 def setting_lines(planned: CampaignPlan, names: Names = NO_NAMES) -> Iterator[tuple[str, str]]:
     """Yield which settings and rules change, each with its kind: added, changed or removed."""
     for each in planned.settings:
-        name = _(SETTINGS[each.name]) if each.name in SETTINGS else each.name
-        yield (
-            "changed",
-            _("{setting}: {change}.", setting=name, change=change(_called(each, _OF_SETTINGS.get(each.name), names))),
-        )
+        said = change(_called(each, _OF_SETTINGS.get(each.name), names))
+        yield "changed", _("{setting}: {change}.", setting=setting_name(each.name), change=said)
+    rules = _rules_said(planned, names)
     for rule in planned.rules_added:
-        yield "added", _("New rule: {rule}.", rule=told(rule))
+        yield "added", _("New rule: {rule}.", rule=told(rules[rule]))
     for rule in planned.rules_removed:
-        yield "removed", _("No longer a rule: {rule}.", rule=told(rule))
+        yield "removed", _("No longer a rule: {rule}.", rule=told(rules[rule]))
+
+
+def _rules_said(planned: CampaignPlan, names: Names) -> dict[str, str]:
+    """Return the rules of a plan as pages say them, by the names that people have for fields."""
+    files = [each for each in (planned.before, planned.file) if each is not None]
+    return {
+        rule: said
+        for file in files
+        for rule, said in zip(
+            entry_rules(file), entry_rules(file, lambda rule: rule_words.in_short(rule, names)), strict=True
+        )
+    }
 
 
 def change(each: Difference) -> str:

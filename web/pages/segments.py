@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
@@ -15,14 +16,15 @@ from parcours.db.tables.segments import COUNTED, Segment
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.gate import clean
 from parcours.domain.keys import KEY_LENGTH, checked_key, slug
-from parcours.domain.segments.rule import Rule
+from parcours.domain.segments.rule import Rule, conditions
 from parcours.services import manual_changes
 from parcours.services.segment_explained import in_words
-from parcours.web.i18n.conditions import condition
+from parcours.web.i18n import rule_words
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.contacts import A_PAGE
 from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.step_titles import names_of
 from parcours.web.paging import address, before_of, next_address, page_of
 
 router = pages_router()
@@ -142,6 +144,7 @@ def _page(request: Request, site: SiteOf, key: str, *, typed: str = "", wrong: s
         (line,) = segments.listed(conn, key=key, most=COUNTED)
         names = {row.key: row.name for row in campaigns.listing(conn)}
         known = rules.book(conn).rules.get(segment.id)
+        rule = [] if known is None else _rule_lines(conn, known.rule)
         aside = rules.set_aside(conn).get(key)
         ranges = sum(each.chunks for each in rebuilds.left(conn, [segment.id]))
     return render(
@@ -153,7 +156,7 @@ def _page(request: Request, site: SiteOf, key: str, *, typed: str = "", wrong: s
         segment=segment,
         line=line,
         names=names,
-        rule=[] if known is None else _rule_lines(known.rule),
+        rule=rule,
         aside=aside,
         ranges=ranges,
         counted=COUNTED,
@@ -183,11 +186,13 @@ def _new(
 _PARTS = {"all": marked("all of"), "any": marked("any of"), "not": marked("not")}
 
 
-def _rule_lines(rule: Rule) -> list[tuple[int, bool, str]]:
+def _rule_lines(conn: Connection, rule: Rule) -> list[tuple[int, bool, str]]:
     """Return a rule as lines: how deep each stands, whether it is a condition, and its words."""
+    named = chain.from_iterable(each.type.references(vars(each.properties)) for each in conditions(rule))
+    names = names_of(conn, named)
     return [
-        (depth, kind is None, condition(words) if kind is None else _(_PARTS[kind]))
-        for depth, kind, words in in_words(rule)
+        (depth, kind is None, words if kind is None else _(_PARTS[kind]))
+        for depth, kind, words in in_words(rule, lambda asked: rule_words.said(asked, names))
     ]
 
 

@@ -12,6 +12,9 @@ from typing import Any
 from parcours.domain import operators
 from parcours.producers.files.campaigns import value_of, write
 from parcours.services.draft_check import DraftProblem
+from parcours.web.i18n import labels
+from parcours.web.i18n.field_words import field_name
+from parcours.web.i18n.language import _
 from parcours.web.pages import comma_lists, draft_rules, panels, rule_form
 from parcours.web.pages.panels import Length
 from parcours.web.pages.rule_form import WITH_INTERVAL, WITH_LIST, WITHOUT_VALUE, RuleView
@@ -60,6 +63,8 @@ class SettingRow:
     yaml: str = ""
     rule: RuleView | None = None
     errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # What it does, for whoever does not know what events and their properties are called.
+    said: str = ""
 
 
 Viewing = Callable[[Any, list[Any], str], RuleView]
@@ -97,7 +102,23 @@ def row(id_: str, n: int, kind: str, data: Any, place: str, problems: list[Draft
         own["side"] = "before"
     interval = data.get("before") or data.get("after") if kind == "date" else data.get("within")
     tests = (*(_shown(each) for each in data.get("where") or ()), EventTest()) if "where" in NAMES[kind] else ()
-    return SettingRow(id_, n, kind, own, panels.length_of(interval), tests, "", rule, errors)
+    return SettingRow(id_, n, kind, own, panels.length_of(interval), tests, "", rule, errors, _said(kind, own))
+
+
+def _said(kind: str, own: Mapping[str, str]) -> str:
+    """Return what an entry with an event does, in sentences; nothing of others, or while the event is missing."""
+    event = labels.word(labels.EVENT_TYPES, own.get("type") or own.get("event"))
+    if not event:
+        return ""
+    key = field_name(own["key"]) if own.get("key") else ""
+    if kind == "type":
+        enters = _("A contact enters when this happens: {event}.", event=event)
+        return f"{enters} {_('Each “{field}” is a run of its own.', field=key)}" if key else enters
+    if kind == "goal-event":
+        reached = _("The goal is reached when this happens: {event}.", event=event)
+        return f"{reached} {_('It counts for the run with the same “{field}”.', field=key)}" if key else reached
+    leaves = _("A contact leaves when this happens: {event}.", event=event)
+    return f"{leaves} {_('Only the run with the same “{field}” ends.', field=key)}" if key else leaves
 
 
 def is_list(data: Any) -> bool:
@@ -156,8 +177,8 @@ def read(form: FormBody, name: str, before: Any) -> Any:
         return value_of(text) if text.strip() else None
     if f"{name}-rows" not in form or not is_list(before):
         return before
-    do, _sign, rest = form.text("rows-do").partition(":")
-    which, _sign, what = rest.partition(":")
+    do, __, rest = form.text("rows-do").partition(":")
+    which, __, what = rest.partition(":")
     here = do if which == name else ""
     made = []
     for n, each in enumerate(before or ()):
@@ -231,8 +252,8 @@ def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def pressed(form: FormBody, data: Mapping[str, Any]) -> str | None:
     """Return what should have the focus after a button of a list, or None if none was used."""
-    do, _sign, rest = form.text("rows-do").partition(":")
-    name, _sign, what = rest.partition(":")
+    do, __, rest = form.text("rows-do").partition(":")
+    name, __, what = rest.partition(":")
     if name not in KINDS:
         return None
     there = data.get("exit") if name == "exit" else (data.get("sources") or {}).get(name)

@@ -15,7 +15,8 @@ from parcours.db.tables import campaigns, emails, forms, scores, segments, stage
 from parcours.domain.campaign import Campaign, Step
 from parcours.domain.steps.types import RefersTo
 from parcours.web.i18n.language import _, reader
-from parcours.web.i18n.step_words import in_words, named
+from parcours.web.i18n.rule_words import named
+from parcours.web.i18n.step_words import in_words
 
 Names = Mapping[RefersTo, Mapping[str, str]]
 
@@ -43,7 +44,7 @@ def quoted(titles: Mapping[str, str], key: str) -> str:
 
 
 def _title(step: Step, names: Names) -> str:
-    return step.name if step.name != step.key else in_words(step.type, named(step.type, step.properties, names))
+    return step.name if step.name != step.key else in_words(step.type, named(step.type, step.properties, names), names)
 
 
 def names_of(conn: Connection, references: Iterable[tuple[str, RefersTo, str]]) -> dict[RefersTo, Mapping[str, str]]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from parcours.db.reads.overview import StepFigures
 from parcours.domain.campaign import Branch, Campaign, Step
-from parcours.web.i18n.step_words import in_words, named
+from parcours.web.i18n.rule_words import named
+from parcours.web.i18n.step_words import in_words
 from parcours.web.pages.step_titles import Names
 
 # In the order in which they stand in a bar.
@@ -118,5 +119,5 @@ def _node(
             nodes = [_node(campaign, figures, child, own.reached, most, names) for child in children]
             forks.append(Fork(branch, n, None if branch is None else percent(n, own.reached), nodes))
     share = percent(own.reached, most) or 0.0
-    words = in_words(step.type, named(step.type, step.properties, names))
+    words = in_words(step.type, named(step.type, step.properties, names), names)
     return TreeStep(step, own, share, conversion(own.reached, came), parts(own), forks, words)

@@ -78,7 +78,9 @@ async function load(address, form, keep, asked) {
     return;
   }
   if (late) same = !confirm(builder().dataset.leave);
-  history.replaceState(null, "", answer.url);
+  // What could not be kept is answered where it was sent to, which is the address of no panel.
+  const isKept = answer.ok;
+  if (isKept) history.replaceState(null, "", answer.url);
   document.title = fresh.title;
   document.querySelector("h1").textContent = fresh.querySelector("h1").textContent;
   isPutting = true;
@@ -87,6 +89,8 @@ async function load(address, form, keep, asked) {
   } finally {
     isPutting = false;
   }
+  // It is saved with what is typed next, or by its button.
+  if (!isKept && asked.source) typed = asked.source.isConnected ? asked.source : document.querySelector("#panel form[data-autosave]");
 }
 
 // Whoever is not signed in any more is asked to, on a page that keeps what was sent.

@@ -479,3 +479,49 @@ def test_a_review_says_which_source_segment_is_empty_and_leads_to_where_contacts
     assert 'href="/contacts/+import?segment=nobody"' in page
     world.contacts("ann", segment="nobody")
     assert "has no contacts yet" not in text_of(client().get("/campaigns/d/build/review").text)
+
+
+@pytest.mark.parametrize(
+    ("do", "fields", "shown"),
+    [
+        ("set", {"step": "hello", "name": "Typed by hand", "with-points": "77", "when": "now"}, "Typed by hand"),
+        ("settings", {"name": "Typed by hand", "existing": "1"}, "Typed by hand"),
+    ],
+)
+def test_what_was_typed_while_another_tab_changed_the_draft_stands_in_the_panel(
+    builder: Builder, world: World, do: str, fields: dict[str, str], shown: str
+) -> None:
+    builder.does("set", step="hello", name="Of the other tab", when="now", **{"with-points": "2"})
+    before = file_of(world)
+    answer = builder.does(do, revision=1, **fields)
+    assert answer.status_code == 422
+    page = answer.text
+    assert "The draft was changed in another tab; this is how it is now." in text_of(page)
+    assert "What you typed is below and not saved yet." in text_of(page)
+    assert f'name="name" value="{shown}"' in page
+    assert file_of(world) == before
+    # It is saved with the revision that the page has now.
+    (seen,) = set(re.findall(r'data-revision="(\d+)"', page))
+    builder.does(do, revision=seen, **fields)
+    assert "Typed by hand" in str(file_of(world))
+
+
+def test_the_settings_of_a_cart_say_what_their_events_do(client: Client, world: World) -> None:
+    http = client()
+    token = token_of(http.get("/drafts/+new"))
+    answer = http.post("/drafts", data={"csrf": token, "name": "Carts", "template": "cart"})
+    said = text_of(answer.text)
+    assert "A contact enters when this happens: Changed a cart. Each “Cart number” is a run of its own." in said
+    assert "A contact leaves when this happens: Paid an order. Only the run with the same “Cart number” ends." in said
+    http.headers["accept-language"] = "fr"
+    french = text_of(http.get(answer.url.path, params={"settings": "1"}).text)
+    assert "Un contact entre quand ceci arrive : A modifié un panier." in french
+
+
+def test_what_applying_does_is_read_before_what_can_be_chosen_about_it(builder: Builder, world: World) -> None:
+    world.update()
+    page = builder.does("lift", step="hello").text
+    effects = page.split('id="effects"', 1)[1]
+    line = "2 contacts wait at “Say hello”, which is removed."
+    assert effects.count(line) == 1
+    assert effects.index(line) < effects.index("Where those at “Say hello” go") < effects.index("Delete this draft")

@@ -70,6 +70,26 @@ def test_pages_list_compare_and_roll_back_after_a_review(client: Client, world: 
     assert "etour à la version 1 : too few" in text_of(http.get("/campaigns/c/versions").text)
 
 
+def test_the_page_of_a_version_draws_its_tree_with_what_it_changed(client: Client, world: World) -> None:
+    world.campaign(f"[{{step: keep, {POINT}, after: 5 days}}, {{step: fresh, name: Welcome them, {POINT}}}]")
+    http = client()
+    first, second, third = (http.get(f"/campaigns/c/versions/{version}").text for version in (1, 2, 3))
+    tree, yaml = first.split("<details", 1)
+    assert [re.findall(r'data-step="(\w+)"', each) for each in (tree, second, third)] == [
+        ["keep", "old"],
+        ["keep"],
+        ["keep", "fresh"],
+    ]
+    # The first one is no change of anything.
+    assert 'class="step "' in tree
+    assert "No differences." not in text_of(tree)
+    assert "- step: old" in text_of(yaml)
+    assert 'class="step changed"' in second
+    assert "Removed steps: +1 point" in text_of(second)
+    assert 'class="step added"' in third
+    assert "Welcome them new" in text_of(third)
+
+
 def test_a_version_that_names_what_is_gone_says_so(client: Client, world: World) -> None:
     world.write("UPDATE segment SET public = false")
     page = text_of(client().get("/campaigns/c/versions/1/rollback").text)

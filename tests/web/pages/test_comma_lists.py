@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parcours.domain.segments import editing
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import Kind
 from parcours.web.pages import comma_lists, panels, rule_form, setting_rows
@@ -39,7 +40,7 @@ def test_entries_are_read_as_people_write_them(text: str, entries: list[str]) ->
 
 def _sent(rule: object) -> list[tuple[str, str]]:
     """Return what a browser sends of a rule with one condition."""
-    seen = rule_form.view(RuleForm(rule, rule_form.editing.of_data(rule)), RuleChoices())
+    seen = rule_form.view(RuleForm(rule, editing.of_data(rule)), RuleChoices())
     sent = [("rule_part", ""), ("rule..how", "all"), ("rule_part", "0"), ("rule.0.type", seen.root.children[0].type)]
     for each in seen.root.children[0].widgets:
         name = f"rule.0.with.{each.name}"
@@ -72,7 +73,7 @@ def test_a_step_that_compares_with_a_list_keeps_commas_of_its_entries() -> None:
 
 def test_the_test_of_an_event_keeps_commas_of_its_entries() -> None:
     entry = {"type": "order.paid", "where": [{"field": "town", "operator": "in", "value": ["Marseille, 13e", "b"]}]}
-    [row] = setting_rows.rows("events", [entry], [], lambda *_args: None) or []  # type: ignore[arg-type,return-value]
+    [row] = setting_rows.rows("events", [entry], [], lambda *_args: None) or []  # type: ignore[arg-type]
     assert (row.kind, row.tests[0].value) == ("type", '"Marseille, 13e", b')
     form = FormBody(
         [
