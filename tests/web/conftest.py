@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from dramatiq.broker import Broker
@@ -24,8 +24,18 @@ from parcours.db.tables.api_keys import Role
 from parcours.ops.settings import Settings
 from parcours.producers.broker import make_broker
 from parcours.web.app import make_app
+from tests.conftest import CHROMIUM
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[2]
+WAIT_MS = 30_000
+BROWSER_ARGUMENTS = [
+    *("--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    # Without a graphics card, to draw as if there were one costs a quarter more.
+    *("--disable-component-update", "--disable-sync", "--disable-gpu"),
+]
 
 
 class Client(Protocol):
@@ -107,6 +117,22 @@ def start(engine: Engine, tmp_path: Path) -> Start:
             process.communicate()
 
     return started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for the tests of a file, of which each opens a context of its own.
+
+    To start one takes seconds. It is not for all files, because no other event loop runs in this thread beside it.
+    """
+    from playwright.sync_api import expect, sync_playwright
+
+    # A machine that is busy with other things is not a page that does not come.
+    expect.set_options(timeout=WAIT_MS)
+    with sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=str(CHROMIUM), args=BROWSER_ARGUMENTS)
+        yield opened
+        opened.close()
 
 
 def event(id_: str, type_: str = "page.hit", contact: str = "anna", **data: Any) -> dict[str, Any]:

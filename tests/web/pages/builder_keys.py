@@ -41,9 +41,9 @@ def heard(page: Page) -> list[str]:
     return problems
 
 
-def begin_empty(page: Page, port: int, name: str) -> None:
+def begin_empty(page: Page, address: str, name: str) -> None:
     """Begin a campaign without a template, by keyboard alone."""
-    page.goto(f"http://127.0.0.1:{port}/drafts/+new")
+    page.goto(f"{address}/drafts/+new")
     reach(page, "#name")
     page.keyboard.type(name)
     reach(page, "[name=template]")

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import uvicorn
 from playwright.sync_api import Dialog, Page, expect
-from sqlalchemy import Engine
-from starlette.types import ASGIApp
 
 from parcours.db.tables import campaigns, drafts
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.edit import StepPlace
-from parcours.web.app import make_app
 from parcours.web.security.access import NEIGHBOUR
-from tests.ops.test_health_and_metrics import free_port
-from tests.web.conftest import eventually, settings_with
-from tests.web.pages.test_overview_browser import CHROMIUM, tab
+from tests.conftest import CHROMIUM
+from tests.web.conftest import eventually
+from tests.web.pages.served import Served
 from tests.web.pages.test_sign_in import PASSWORD, given_user
 from tests.workers.worlds import World
 
-__all__ = ["tab"]
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
 
 STEPS = """
@@ -47,28 +41,6 @@ STEPS = """
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-class Served:
-    """The pages, served by this process. `around` is given the app, and answers in its place."""
-
-    def __init__(
-        self, engine: Engine, *, open_to_all: bool = True, around: Callable[[ASGIApp], ASGIApp] | None = None
-    ) -> None:
-        self.port = free_port()
-        app: ASGIApp = make_app(engine, None, settings_with(), open_to_all=open_to_all)
-        app = app if around is None else around(app)
-        self.server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_config=None, timeout_graceful_shutdown=1))
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-
-    def __enter__(self) -> str:
-        self.thread.start()
-        eventually(lambda: self.server.started)
-        return f"http://127.0.0.1:{self.port}"
-
-    def __exit__(self, *_: object) -> None:
-        self.server.should_exit = True
-        self.thread.join()
-
-
 @pytest.fixture
 def world(world: World) -> World:
     world.contacts("anna", "berta", segment="everyone")
@@ -77,10 +49,9 @@ def world(world: World) -> World:
 
 
 @pytest.fixture
-def build(world: World) -> Iterator[str]:
+def build(address: str) -> str:
     """The address of the builder of a campaign."""
-    with Served(world.engine) as address:
-        yield f"{address}/campaigns/c/build"
+    return f"{address}/campaigns/c/build"
 
 
 def file_of(world: World, who: str = NEIGHBOUR.who) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from fastapi import APIRouter
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize
 from sqlalchemy import Engine, text
 
 from parcours.db.partitions import ensure_partitions
@@ -22,9 +22,9 @@ from parcours.web.i18n.language import catalogue
 from parcours.web.pages.assets import assets
 from parcours.web.pages.routes import ROUTERS
 from parcours.web.server import Server
-from tests.web.conftest import Client, settings_with
+from tests.conftest import CHROMIUM
+from tests.web.conftest import WAIT_MS, Client, settings_with
 from tests.web.i18n.test_french import left_over
-from tests.web.pages.test_overview_browser import ARGUMENTS, CHROMIUM, WAIT_MS
 from tests.web.pages.test_sign_in import PASSWORD, given_user, sign_in, token_of
 from tests.web.security.places import routes_of
 from tests.workers.worlds import START, Moody, World, at
@@ -265,14 +265,6 @@ def shown(engine: Engine, tmp_path: Path, client: Client, monkeypatch: pytest.Mo
     server.start(make_app(engine, None, settings_with(home=tmp_path), open_to_all=False))
     yield Shown(server.address, places(PAGES.keys() - OUTSIDE), places(OUTSIDE))
     server.stop()
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield opened
-        opened.close()
 
 
 @browser_there

@@ -16,14 +16,13 @@ from parcours.db.tables import campaigns
 from parcours.domain.campaign_file.build import to_data
 from parcours.domain.campaign_file.model import BRANCH_NAMES
 from parcours.producers.files.campaigns import read_text
+from tests.conftest import CHROMIUM
 from tests.ops.test_health_and_metrics import free_port
-from tests.web.conftest import ROOT, Start, count, eventually
+from tests.web.conftest import ROOT, WAIT_MS, Start, count, eventually
 from tests.web.pages.builder_keys import begin_empty, choose, heard, launch, pick, reach, take_first_segment
-from tests.web.pages.test_overview_browser import CHROMIUM, WAIT_MS, tab
 from tests.web.test_processes import is_ready
 from tests.workers.worlds import World
 
-__all__ = ["tab"]
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
 EXAMPLE = ROOT / "examples" / "welcome" / "campaign.yaml"
 
@@ -77,7 +76,7 @@ def test_the_welcome_example_is_built_by_keyboard_and_its_contacts_go_through(
     with start("up", "--port", port):
         eventually(lambda: is_ready(port))
         keys = tab.keyboard
-        begin_empty(tab, port, "Welcome")
+        begin_empty(tab, f"http://127.0.0.1:{port}", "Welcome")
         # The segment that existed before.
         take_first_segment(tab)
         reach(tab, "#plus-first")

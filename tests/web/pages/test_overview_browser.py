@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Page, Route, expect, sync_playwright
-from sqlalchemy import Engine
+from playwright.sync_api import Page, Route, expect
 
+from tests.conftest import CHROMIUM
 from tests.ops.test_health_and_metrics import free_port
-from tests.web.conftest import Start, eventually
+from tests.web.conftest import WAIT_MS, Start, eventually
 from tests.web.test_processes import is_ready
 from tests.workers.worlds import World
 
-CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
-WAIT_MS = 30_000
 TREE = """
 - step: tag
   name: Tag as new
@@ -29,21 +20,6 @@ TREE = """
   then:
     - {step: visited, decision: page.hit, with: {url: "*"}, within: 3 days}
 """
-
-
-@pytest.fixture
-def world(engine: Engine, tmp_path: Path) -> World:
-    return World(engine, tmp_path)
-
-
-@pytest.fixture
-def tab() -> Iterator[Page]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        page = browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 900}).new_page()
-        page.set_default_timeout(WAIT_MS)
-        yield page
-        browser.close()
 
 
 def test_a_campaign_is_switched_on_contacts_come_and_the_overview_follows(
@@ -104,67 +80,58 @@ def test_a_campaign_is_switched_on_contacts_come_and_the_overview_follows(
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_no_page_is_wider_than_its_screen(start: Start, world: World, tab: Page, width: int) -> None:
+def test_no_page_is_wider_than_its_screen(address: str, world: World, tab: Page, width: int) -> None:
     world.segment("everyone")
     long = "a" * 60
     world.contacts("anna", long, segment="everyone")
     world.campaign(TREE, name="First steps", description="Words " * 60)
     world.form("signup")
     world.email("hello")
-    port = free_port()
     tab.set_viewport_size({"width": width, "height": 800})
-    with start("up", "--port", port):
-        eventually(lambda: is_ready(port))
-        for path in (
-            *("/campaigns/c", "/campaigns/c/actions", "/campaigns/c/contacts", "/campaigns/c/failures"),
-            *("/contacts", f"/contacts/{long}", "/segments", "/segments/everyone", "/forms", "/forms/signup"),
-            *("/emails", "/emails/hello"),
-        ):
-            tab.goto(f"http://127.0.0.1:{port}{path}")
-            assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
-        tab.close()
+    for path in (
+        *("/campaigns/c", "/campaigns/c/actions", "/campaigns/c/contacts", "/campaigns/c/failures"),
+        *("/contacts", f"/contacts/{long}", "/segments", "/segments/everyone", "/forms", "/forms/signup"),
+        *("/emails", "/emails/hello"),
+    ):
+        tab.goto(f"{address}{path}")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
+    tab.close()
 
 
-def test_a_name_that_was_typed_before_the_script_ran_gives_the_key(start: Start, world: World, tab: Page) -> None:
-    port = free_port()
+def test_a_name_that_was_typed_before_the_script_ran_gives_the_key(address: str, world: World, tab: Page) -> None:
     held: list[Route] = []
 
     def hold(route: Route) -> None:
         held.append(route)
 
     tab.route("**/editor.js*", hold)
-    with start("up", "--port", port):
-        eventually(lambda: is_ready(port))
-        tab.goto(f"http://127.0.0.1:{port}/campaigns/+new?as=yaml", wait_until="commit")
-        tab.get_by_label("Name").fill("Summer")
-        held[0].continue_()
-        expect(tab.get_by_label("Key")).to_have_value("summer")
+    tab.goto(f"{address}/campaigns/+new?as=yaml", wait_until="commit")
+    tab.get_by_label("Name").fill("Summer")
+    held[0].continue_()
+    expect(tab.get_by_label("Key")).to_have_value("summer")
 
 
-def test_a_campaign_is_made_in_the_browser_errors_and_all(start: Start, world: World, tab: Page) -> None:
+def test_a_campaign_is_made_in_the_browser_errors_and_all(address: str, world: World, tab: Page) -> None:
     world.segment("everyone")
     world.contacts("anna", segment="everyone")
     problems: list[str] = []
     tab.on("pageerror", lambda error: problems.append(str(error)))
-    port = free_port()
-    with start("up", "--port", port):
-        eventually(lambda: is_ready(port))
-        tab.goto(f"http://127.0.0.1:{port}/campaigns")
-        tab.get_by_role("link", name="New campaign").click()
-        tab.get_by_role("link", name="Write it as YAML").click()
-        tab.get_by_label("Name").fill("Série d’été")
-        expect(tab.get_by_label("Key")).to_have_value("serie-d-ete")
-        tab.get_by_label("everyone").check()
-        tab.get_by_label("Switched on").check()
-        steps = tab.locator("#steps")
-        steps.fill("- step: tag\n  action: contact.tags\n  with: {ad: [new]}\n")
-        # While one types, with its line, which is marked.
-        expect(tab.locator("#problems")).to_contain_text("did you mean 'add'?")
-        expect(tab.locator(".gutter .wrong")).to_have_text("3")
-        steps.fill("- step: tag\n  action: contact.tags\n  with: {add: [new]}\n")
-        expect(tab.locator("#problems")).to_contain_text("No errors.")
-        tab.get_by_role("button", name="Review").click()
-        expect(tab.get_by_text("The campaign will be created with 1 step.")).to_be_visible()
-        tab.get_by_role("button", name="Apply").click()
-        expect(tab.locator("#state")).to_have_text("Running")
+    tab.goto(f"{address}/campaigns")
+    tab.get_by_role("link", name="New campaign").click()
+    tab.get_by_role("link", name="Write it as YAML").click()
+    tab.get_by_label("Name").fill("Série d’été")
+    expect(tab.get_by_label("Key")).to_have_value("serie-d-ete")
+    tab.get_by_label("everyone").check()
+    tab.get_by_label("Switched on").check()
+    steps = tab.locator("#steps")
+    steps.fill("- step: tag\n  action: contact.tags\n  with: {ad: [new]}\n")
+    # While one types, with its line, which is marked.
+    expect(tab.locator("#problems")).to_contain_text("did you mean 'add'?")
+    expect(tab.locator(".gutter .wrong")).to_have_text("3")
+    steps.fill("- step: tag\n  action: contact.tags\n  with: {add: [new]}\n")
+    expect(tab.locator("#problems")).to_contain_text("No errors.")
+    tab.get_by_role("button", name="Review").click()
+    expect(tab.get_by_text("The campaign will be created with 1 step.")).to_be_visible()
+    tab.get_by_role("button", name="Apply").click()
+    expect(tab.locator("#state")).to_have_text("Running")
     assert problems == []

@@ -11,12 +11,12 @@ from playwright.sync_api import Dialog, Page, expect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parcours.domain.campaign_file import edit
+from tests.conftest import CHROMIUM
 from tests.web.conftest import eventually
-from tests.web.pages.test_drawing_browser import STEPS, Served, file_of
-from tests.web.pages.test_overview_browser import CHROMIUM, tab
+from tests.web.pages.served import Served
+from tests.web.pages.test_drawing_browser import STEPS, file_of
 from tests.workers.worlds import World
 
-__all__ = ["tab"]
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
 
 

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import Page, expect
-from sqlalchemy import Engine
 
-from tests.ops.test_health_and_metrics import free_port
-from tests.web.conftest import Start, eventually
-from tests.web.pages.test_overview_browser import CHROMIUM, tab
-from tests.web.test_processes import is_ready
+from tests.conftest import CHROMIUM
 from tests.workers.worlds import World
 
-__all__ = ["tab"]
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
 STEPS = "- {step: first, action: contact.points, with: {points: 1}}"
 
 
-@pytest.fixture
-def world(engine: Engine, tmp_path: Path) -> World:
-    return World(engine, tmp_path)
-
-
-def test_no_button_of_the_list_of_campaigns_is_out_of_sight(start: Start, world: World, tab: Page) -> None:
+def test_no_button_of_the_list_of_campaigns_is_out_of_sight(address: str, world: World, tab: Page) -> None:
     world.segment("everyone")
     world.campaign(STEPS, name="Spring sale", publish_from="2199-06-01T09:00:00Z")
-    port = free_port()
-    with start("up", "--port", port):
-        eventually(lambda: is_ready(port))
-        tab.goto(f"http://127.0.0.1:{port}/campaigns")
-        tab.get_by_role("button", name="Français").click()
-        for width in (1000, 1100, 1281):
-            tab.set_viewport_size({"width": width, "height": 700})
-            # The edge of the table cuts off some of the space below the last one.
-            expect(tab.get_by_role("link", name="Supprimer")).to_be_in_viewport(ratio=0.85)
-        tab.close()
+    tab.goto(f"{address}/campaigns")
+    tab.get_by_role("button", name="Français").click()
+    for width in (1000, 1100, 1281):
+        tab.set_viewport_size({"width": width, "height": 700})
+        # The edge of the table cuts off some of the space below the last one.
+        expect(tab.get_by_role("link", name="Supprimer")).to_be_in_viewport(ratio=0.85)
+    tab.close()

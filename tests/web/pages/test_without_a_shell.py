@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Dialog, Page, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Dialog, Page, expect
 from sqlalchemy import Engine
 
+from tests.conftest import CHROMIUM
 from tests.ops.test_health_and_metrics import free_port
 from tests.web.conftest import Start, eventually
-from tests.web.pages.test_overview_browser import ARGUMENTS, CHROMIUM, WAIT_MS
 from tests.web.test_processes import is_ready
 from tests.workers.worlds import World
 
@@ -29,20 +28,11 @@ TWICE = (
 )
 
 
-@pytest.fixture
-def tab() -> Iterator[Page]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        page = browser.new_context(locale="en-GB", viewport={"width": 1440, "height": 900}).new_page()
-        page.set_default_timeout(WAIT_MS)
-        yield page
-        browser.close()
-
-
 def test_contacts_a_segment_and_an_email_come_about_without_a_shell(
     start: Start, engine: Engine, tab: Page, tmp_path: Path
 ) -> None:
     world = World(engine, tmp_path)
+    tab.set_viewport_size({"width": 1440, "height": 900})
     problems: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:

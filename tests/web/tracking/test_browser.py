@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from sqlalchemy import Engine
 
 from parcours.web.app import make_app
@@ -18,10 +18,6 @@ from tests.web.conftest import eventually, settings_with
 from tests.web.mailing import BROWSER, Mailing, mailing
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 
 
 @pytest.fixture
@@ -68,12 +64,10 @@ def site(parcours: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def tab(tmp_path: Path) -> Iterator[Page]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        context: BrowserContext = browser.new_context(user_agent=BROWSER)
-        yield context.new_page()
-        browser.close()
+def tab(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(user_agent=BROWSER)
+    yield context.new_page()
+    context.close()
 
 
 def urls(mail: Mailing) -> list[str]:

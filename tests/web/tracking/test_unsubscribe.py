@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 from sqlalchemy import Engine, text
 
 from parcours.db.engine import connect
@@ -213,27 +213,25 @@ def test_the_choice_speaks_french(http: TestClient, sorted_mail: Mailing) -> Non
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_person_chooses_in_a_browser_without_scripts(
-    engine: Engine, sorted_mail: Mailing, width: int, tmp_path: Path
+    engine: Engine, sorted_mail: Mailing, browser: Browser, width: int, tmp_path: Path
 ) -> None:
     server = Server(host="127.0.0.1", port=0)
     server.start(make_app(engine, None, settings_with(), open_to_all=False))
     try:
-        with sync_playwright() as play:
-            browser = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-            context = browser.new_context(
-                java_script_enabled=False, locale="en-GB", viewport={"width": width, "height": 800}
-            )
-            tab = context.new_page()
-            tab.goto(server.address + link(sorted_mail))
-            tab.get_by_role("button", name="Unsubscribe: News").click()
-            tab.get_by_role("button", name="Subscribe again: News").wait_for()
-            box = tab.get_by_role("button", name="Unsubscribe from all emails").bounding_box()
-            assert box is not None
-            assert box["x"] + box["width"] <= width
-            tab.screenshot(path=str(tmp_path / "preferences.png"))
-            tab.get_by_role("button", name="Unsubscribe from all emails").click()
-            tab.get_by_text("You are unsubscribed").wait_for()
-            browser.close()
+        context = browser.new_context(
+            java_script_enabled=False, locale="en-GB", viewport={"width": width, "height": 800}
+        )
+        tab = context.new_page()
+        tab.goto(server.address + link(sorted_mail))
+        tab.get_by_role("button", name="Unsubscribe: News").click()
+        tab.get_by_role("button", name="Subscribe again: News").wait_for()
+        box = tab.get_by_role("button", name="Unsubscribe from all emails").bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= width
+        tab.screenshot(path=str(tmp_path / "preferences.png"))
+        tab.get_by_role("button", name="Unsubscribe from all emails").click()
+        tab.get_by_text("You are unsubscribed").wait_for()
+        context.close()
     finally:
         server.stop()
     assert channels(sorted_mail) == {"email": "unsubscribed", "email:news": "unsubscribed"}
