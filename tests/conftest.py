@@ -108,7 +108,7 @@ def conn(shared_engine: Engine) -> Iterator[Connection]:
 def run(engine: Engine, tmp_path: Path) -> Run:
     """Run the command on the database of `engine`, with tmp_path as its home and its working directory.
 
-    `path` is a folder of further packages, which a process of its own finds.
+    `path` is a folder of further packages, which the command finds.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARCOURS_")}
     environment |= {
@@ -118,20 +118,8 @@ def run(engine: Engine, tmp_path: Path) -> Run:
     }
 
     def run_command(*args: object, stdin: str | None = None, path: Path | None = None) -> Ran:
-        if path is None:
-            words = list(map(str, args))
-            return commands.run(words, environment=environment, folder=tmp_path, stdin=stdin, seconds=600)
-        done = subprocess.run(
-            [sys.executable, "-m", "parcours", *map(str, args)],
-            input=stdin or "",
-            capture_output=True,
-            encoding="utf-8",
-            env={**environment, "PYTHONPATH": os.pathsep.join((str(ROOT), str(path)))},
-            cwd=tmp_path,
-            timeout=600,
-            check=False,
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        words = list(map(str, args))
+        return commands.run(words, environment=environment, folder=tmp_path, stdin=stdin, seconds=600, path=path)
 
     return run_command
 

@@ -11,8 +11,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -42,7 +40,7 @@ from parcours.workers.delivery.channels import nowhere
 from parcours.workers.delivery.deliver import deliver_inline
 from parcours.workers.delivery.render import Links
 from parcours.workers.sweeps import trigger_inline, update_inline
-from tests import servers
+from tests import commands, servers
 
 ROOT = Path(__file__).parents[2]
 ZONE = ZoneInfo("UTC")
@@ -305,20 +303,14 @@ class Fleet:
             "PARCOURS_DELIVERY_LEASE_SECONDS": str(LEASE.seconds),
             "PYTHONPATH": str(ROOT),
         }
-        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.processes: dict[int, commands.Started] = {}
         self.gave_up: list[str] = []
 
     def start(self, *numbers: int) -> None:
         for number in numbers or range(len(self.ROLES)):
-            with self._log.open("ab") as log:
-                self.processes[number] = subprocess.Popen(
-                    [sys.executable, "-m", "parcours", *self.ROLES[number]],
-                    env=self._environment,
-                    cwd=self._log.parent,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            self.processes[number] = commands.Started(
+                self.ROLES[number], environment=self._environment, folder=self._log.parent, log=self._log
+            )
 
     def kill(self, number: int) -> None:
         process = self.processes[number]
@@ -333,16 +325,8 @@ class Fleet:
                 self.gave_up.append(" ".join(self.ROLES[number]))
                 self.start(number)
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "parcours", *arguments],
-            env=self._environment,
-            cwd=self._log.parent,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=600,
-            check=False,
-        )
+    def run(self, *arguments: str) -> commands.Ran:
+        return commands.run(arguments, environment=self._environment, folder=self._log.parent, stdin=None, seconds=600)
 
     def said(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""

@@ -25,6 +25,7 @@ from parcours.db.tables import installation
 from parcours.producers.files import campaigns
 from parcours.services import apply_campaign, campaign_plan
 from parcours.workers.sweeps import trigger_inline, update_inline
+from tests import commands
 from tests.conftest import Run, cloned
 
 ROOT = Path(__file__).parents[2]
@@ -202,14 +203,7 @@ class Pool:
         return process
 
     def run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "parcours", *arguments],
-            env=self._environment,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=600,
-            check=False,
-        )
+        done = commands.run(arguments, environment=self._environment, folder=self.log.parent, stdin=None, seconds=600)
         assert done.returncode == 0, done.stderr + self.log.read_text(encoding="utf-8")[-3000:]
         return done.stdout
 
