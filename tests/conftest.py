@@ -191,6 +191,7 @@ LONG = (
     "tests/web/test_processes.py",
     "tests/web/pages/test_every_page_browser.py",
     "tests/web/pages/test_drawing_browser.py",
+    "tests/web/pages/test_slow_connections_browser.py",
     "tests/web/pages/test_builder_browser.py",
     "tests/web/pages/test_overview_browser.py",
     "tests/web/pages/test_without_a_shell.py",
