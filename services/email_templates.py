@@ -124,17 +124,20 @@ def looked_over(conn: Any, email: Email) -> list[EmailNote]:
         )
     ]
     for version in versions(email):
-        found += [EmailNote(version.name, each) for each in _looked_over(version.content)]
+        found += [EmailNote(version.name, each) for each in _looked_over(version)]
     return list(dict.fromkeys(found))
 
 
-def _looked_over(content: Content) -> Iterator[str]:
+def _looked_over(version: EmailVersion) -> Iterator[str]:
+    """Yield what to look at in a version; what it takes from another one is told there."""
+    content, own = version.content, version.own
     bodies = [body for body in (content.html, content.text) if body]
-    if not any("unsubscribe_url" in body for body in bodies):
+    has_own_body = own.html is not None or own.text is not None
+    if has_own_body and not any("unsubscribe_url" in body for body in bodies):
         yield "there is no link to unsubscribe; add {{ unsubscribe_url }} unless the email is transactional"
-    if len(_LIQUID.sub("", content.subject or "")) > LONG_SUBJECT:
+    if len(_LIQUID.sub("", own.subject or "")) > LONG_SUBJECT:
         yield f"the subject is longer than {LONG_SUBJECT} characters; phones cut it off"
-    if content.html is None:
+    if content.html is None or not has_own_body:
         return
     size = len(content.html.encode())
     if size > CLIPPED_BYTES:

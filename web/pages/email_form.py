@@ -19,14 +19,14 @@ from parcours.domain.messages.templates import RenderError, one_line, placeholde
 from parcours.domain.messages.templates import render as filled_in
 from parcours.services import email_removal, email_templates
 from parcours.services.email_removal import EmailUser
-from parcours.services.email_templates import EmailNote, VersionName
+from parcours.services.email_templates import VersionName
 from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.field_words import field_name
 from parcours.web.i18n.language import _, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router
-from parcours.web.pages.emails import PREVIEW_POLICY, preview_of
+from parcours.web.pages.emails import PREVIEW_HEADERS, note_of, preview_of, version_name
 from parcours.web.pages.rendering import person, redirect, render
 from parcours.web.pages.samples import sample_of
 from parcours.web.paging import address
@@ -200,14 +200,15 @@ def preview(request: Request, site: SiteOf, form: FormOf) -> Response:
         page = filled_in(body.html, values, html=True) if body.html.strip() else None
         text = filled_in(body.text, values) if body.text.strip() else html_text.text_of(page or "")
     except RenderError as error:
-        subject, page, text = "", None, told(str(error))
+        # The words of the error may hold what the template does, which is somebody's HTML.
+        broken = bytes(render(request, "emails/broken.html", error=told(str(error))).body).decode()
+        return HTMLResponse(broken, headers=PREVIEW_HEADERS)
     as_text = form.text("view") == "text" or page is None
     shown = bytes(render(request, "emails/preview.html", subject=subject, text=text).body).decode() if as_text else page
     if not as_text and subject:
         # Above what is an email, and so no part of it.
         shown = bytes(render(request, "emails/subject.html", subject=subject).body).decode() + (shown or "")
-    headers = {"Content-Security-Policy": PREVIEW_POLICY, "X-Frame-Options": "SAMEORIGIN"}
-    return HTMLResponse(shown or "", headers=headers)
+    return HTMLResponse(shown or "", headers=PREVIEW_HEADERS)
 
 
 @router.get("/emails/{key:path}/edit", dependencies=FOR_EDITORS)
@@ -365,23 +366,6 @@ def _form(
         has_variants=any(each.variant for each in draft.versions),
         winner_by=[("", _("No winner: the shares stay")), *((by, _(text)) for by, text in labels.WINNER_BY.items())],
     )
-
-
-def note_of(note: EmailNote) -> str:
-    """Return what to look at in an email, with its version where there are several."""
-    said = _sentence(note.sentence)
-    if note.version is None or note.version == VersionName(None, None):
-        return said
-    return f"{version_name(note.version.variant, note.version.locale)}: {said}"
-
-
-def version_name(variant: str | None, locale: str | None) -> str:
-    """Return what a version is called."""
-    if variant and locale:
-        return _("Variant {variant}, in {locale}", variant=variant, locale=locale)
-    if variant:
-        return _("Variant {variant}", variant=variant)
-    return _("Translation {locale}", locale=locale) if locale else _("Main version")
 
 
 def _sentence(text: str) -> str:

@@ -18,12 +18,14 @@ from parcours.domain.errors import NotFoundError
 from parcours.domain.messages.content import Content
 from parcours.domain.messages.templates import RenderError, one_line, render
 from parcours.services import email_templates
+from parcours.services.email_templates import EmailNote, VersionName
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import SiteOf, pages_router
 from parcours.web.pages.kept_titles import titles_of
 from parcours.web.pages.rendering import render as page
+from parcours.web.pages.rendering import sentence
 from parcours.web.pages.samples import Sample, sample_of
 from parcours.web.paging import address
 from parcours.workers.delivery.render import preview_values
@@ -46,6 +48,7 @@ PREVIEW_POLICY = "; ".join(
         "frame-ancestors 'self'",
     )
 )
+PREVIEW_HEADERS = {"Content-Security-Policy": PREVIEW_POLICY, "X-Frame-Options": "SAMEORIGIN"}
 
 
 @router.get("/emails")
@@ -74,8 +77,7 @@ def preview(request: Request, site: SiteOf, key: str) -> Response:
     except RenderError as error:
         # The words of the error may hold what the template does, which is somebody's HTML.
         body = bytes(page(request, "emails/broken.html", error=told(str(error))).body).decode()
-    headers = {"Content-Security-Policy": PREVIEW_POLICY, "X-Frame-Options": "SAMEORIGIN"}
-    return HTMLResponse(body, headers=headers)
+    return HTMLResponse(body, headers=PREVIEW_HEADERS)
 
 
 @router.get("/emails/{key:path}")
@@ -119,6 +121,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         if email.winner is None
         else (labels.WINNER_BY[email.winner.by], labels.interval(email.winner.after)),
         notes=notes,
+        note_of=note_of,
         versions=[each.name for each in email_templates.versions(email)],
         words=labels.EMAIL_FIGURES,
         subject=one_line(filled["subject"] or ""),
@@ -197,3 +200,20 @@ def _email(conn: Connection, key: str) -> Email:
 def preview_of(sample: Sample) -> dict[str, Any]:
     """Return what a template may say: of a contact, or of nobody."""
     return {**preview_values(sample.recipient), "unsubscribe_url": "#", "open_url": ""}
+
+
+def note_of(note: EmailNote) -> str:
+    """Return what to look at in an email, with its version where there are several."""
+    said = sentence(note.sentence)
+    if note.version is None or note.version == VersionName(None, None):
+        return said
+    return f"{version_name(note.version.variant, note.version.locale)}: {said}"
+
+
+def version_name(variant: str | None, locale: str | None) -> str:
+    """Return what a version is called."""
+    if variant and locale:
+        return _("Variant {variant}, in {locale}", variant=variant, locale=locale)
+    if variant:
+        return _("Variant {variant}", variant=variant)
+    return _("Translation {locale}", locale=locale) if locale else _("Main version")

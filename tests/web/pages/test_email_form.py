@@ -6,6 +6,7 @@ import email as mail_reader
 import html as html_entities
 import json
 import re
+from dataclasses import replace
 from email.policy import default
 from html import unescape
 from pathlib import Path
@@ -386,3 +387,31 @@ def test_the_time_of_a_winner_is_written_as_the_reader_would_and_saved_as_it_is(
     assert 'value="4 heures"' in editor.answer.text
     assert "Objet : Offer" in text_of(editor.send(press={"save": "1"}).text)
     assert http.get("/api/emails/offer").json()["winner"] == {"after": "4 hours", "by": "clicked"}
+
+
+def test_what_a_version_takes_from_another_is_told_once_and_its_own_with_its_name(
+    http: TestClient, world: World
+) -> None:
+    variants = (
+        Variant("short", 30, Content(subject="Short")),
+        Variant("own", 30, Content(html='<a href="shop">x</a> {{ unsubscribe_url }}')),
+    )
+    made = Email("offer", "Offer", "<p>Hello</p>", None, None, True, variants=variants)
+    made = replace(made, translations={"fr": Content(subject="Offre")})
+    with world.engine.begin() as conn:
+        emails.save(conn, made, now=START)
+    for path in ("/emails/offer", "/emails/offer/edit"):
+        page = text_of(http.get(path).text)
+        assert page.count("There is no link to unsubscribe") == 1
+        assert "Variant own: The link 'shop' leads nowhere in an email" in page
+
+
+def test_a_preview_of_a_broken_template_says_only_what_is_wrong(http: TestClient, world: World) -> None:
+    fields = {"csrf": token_of(http.get("/emails/+new")), "v_variant": "", "v_locale": "", "v_weight": ""}
+    shown = http.post(
+        "/emails/+preview",
+        data={**fields, "v_subject": "Hello", "v_html": "<p>\n{{ contact.a | upcas }}", "v_text": ""},
+    )
+    assert "line 2: unknown filter 'upcas'; did you mean 'upcase'?" in text_of(shown.text)
+    assert "Subject" not in text_of(shown.text)
+    assert "sandbox" in shown.headers["content-security-policy"]

@@ -6,8 +6,11 @@ import re
 
 from parcours.web.pages.rendering import TEMPLATES
 
-# Where each change is stored at once, or what is typed is only looked at.
-NOTHING_TO_LOSE = {"build/panel.html", "build/page.html", "build/settings.html", "build/parts.html", "overview/try.html"}
+# Where each change is stored at once, what is typed is only looked at, or nothing is typed.
+NOTHING_TO_LOSE = {
+    *("build/panel.html", "build/page.html", "build/settings.html", "build/parts.html"),
+    *("overview/try.html", "campaigns/review.html"),
+}
 
 
 def test_a_form_with_a_text_area_or_a_mapping_asks_before_it_is_left() -> None:
