@@ -37,11 +37,12 @@ from parcours.web.api.routes import ROUTERS as RESOURCES
 from parcours.web.context import Site
 from parcours.web.forms import add_forms
 from parcours.web.i18n.language import _ as said
-from parcours.web.i18n.language import marked
+from parcours.web.i18n.language import marked, reader
+from parcours.web.i18n.plain_pages import notice
 from parcours.web.inbound import add_inbound
 from parcours.web.inbox import Inbox, Offered, Taken
 from parcours.web.pages.middleware import PagesMiddleware, wants_page
-from parcours.web.pages.rendering import redirect, render_error
+from parcours.web.pages.rendering import redirect, render_error, sentence
 from parcours.web.pages.routes import ROUTERS
 from parcours.web.pages.sign_in import ask_again, held_form
 from parcours.web.problems import ProblemError, problem, problems
@@ -199,13 +200,23 @@ def _add_health(app: FastAPI, health: Health, engine: Engine, *, open_to_all: bo
         return Response(metrics.exposition(None), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
-def _answer(request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
+def _answer(request: Request, status: int, why: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error as a page or a problem, as the client understands it."""
     if wants_page(request) and not request.headers.get("hx-request"):
-        page = render_error(status, sentence)
+        if getattr(request.state, "is_visitor", False):
+            return _answer_visitor(status, why, headers)
+        page = render_error(status, why)
         page.headers.update(headers or {})
         return page
-    return problem(status, sentence, headers=headers)
+    return problem(status, why, headers=headers)
+
+
+def _answer_visitor(status: int, said_why: str, headers: Mapping[str, str] | None) -> Response:
+    """Return an error to somebody who sent a form of a site, and has nothing to do with our pages."""
+    what_to_do = said("Go back in your browser, correct it, and send the form again.")
+    lines = [sentence(said_why), *([] if status in (403, 404) else [what_to_do])]
+    title = said("The form was not sent")
+    return notice(title, *lines, language=reader().language, status=status, headers=headers)
 
 
 def _methods_of(app: FastAPI, request: Request) -> list[str]:
@@ -239,20 +250,18 @@ def _add_problems(app: FastAPI) -> None:
     @handles(HTTPException)
     def not_served(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
-        sentence = said(PAGE_SENTENCES.get(error.status_code, "")) if wants_page(request) else ""
-        if error.status_code == 404 and not sentence:
-            sentence = f"nothing is served at {request.scope['path'][:200]}; check the address, or see /api/docs"
+        why = said(PAGE_SENTENCES.get(error.status_code, "")) if wants_page(request) else ""
+        if error.status_code == 404 and not why:
+            why = f"nothing is served at {request.scope['path'][:200]}; check the address, or see /api/docs"
         if error.status_code == 405:
             methods = _methods_of(app, request)
             headers["Allow"] = ", ".join(methods)
             if wants_page(request):
                 used = {"method": request.method[:20], "methods": headers["Allow"]}
-                sentence = said(
-                    "This address does not support {method}, only {methods}. Go back and try again.", **used
-                )
+                why = said("This address does not support {method}, only {methods}. Go back and try again.", **used)
             else:
-                sentence = f"{request.method[:20]} is not supported here; use {' or '.join(methods)}"
-        return _answer(request, error.status_code, sentence or str(error.detail), headers)
+                why = f"{request.method[:20]} is not supported here; use {' or '.join(methods)}"
+        return _answer(request, error.status_code, why or str(error.detail), headers)
 
     @handles(RequestValidationError)
     def not_valid(request: Request, error: RequestValidationError) -> Response:

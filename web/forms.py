@@ -41,6 +41,7 @@ _THANKS = {
     "en": ("Thank you", "We have received what you sent."),
     "fr": ("Merci", "Nous avons bien reçu votre envoi."),
 }
+_OF_NOBODY = "the submission does not identify a contact; send an email or the token of a visit"
 _FIELDS: dict[str, Any] = {"type": "object", "additionalProperties": True}
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -108,6 +109,8 @@ class Submitted:
 
 
 async def _body(request: Request) -> bytes:
+    # Whoever sends a form knows nothing of our pages.
+    request.state.is_visitor = True
     return await read_at_most(request, min(request.app.state.max_body_bytes, 2 * MAX_DATA_BYTES))
 
 
@@ -151,6 +154,8 @@ def add_forms(app: FastAPI, inbox: Inbox, signed: Signed) -> None:
                 taken = Taken(accepted=1, duplicates=0, rejected=[])
         except ProblemError as error:
             error.headers |= cors
+            if error.detail == _OF_NOBODY and not _wants_json(request):
+                error.detail = "enter your email address"
             raise
         if _wants_json(request):
             notes = {"notes": submitted.notes} if submitted.notes else {}
@@ -325,4 +330,4 @@ def _who(form: Form, submitted: Submitted, visitor: str | None, conn: Connection
         return origin.contact
     if email:
         raise ProblemError(422, "the email is not a valid address")
-    raise ProblemError(422, "the submission does not identify a contact; send an email or the token of a visit")
+    raise ProblemError(422, _OF_NOBODY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,28 @@ def test_a_plain_html_form_gets_a_page_and_repeated_fields_are_a_list(
     assert answer.headers["content-type"].startswith("text/html")
     sent = {"email": "ann@example.com", "colour": ["red", "blue"], "name": "Zoë"}
     assert submissions(mail) == [("ann", sent)]
+
+
+@pytest.mark.parametrize(
+    ("language", "email", "said"),
+    [
+        ("en", "", "Enter your email address. Go back in your browser, correct it, and send the form again."),
+        ("fr", "", "Indiquez votre adresse e-mail. Revenez en arrière dans votre navigateur, corrigez"),
+        ("en", "no address", "The email is not a valid address. Go back in your browser"),
+    ],
+)
+def test_a_visitor_whose_form_is_refused_is_told_what_to_do_and_sees_nothing_of_our_pages(
+    http: TestClient, language: str, email: str, said: str
+) -> None:
+    headers = {"accept": "text/html", "accept-language": language}
+    answer = http.post("/forms/signup", data={"email": email}, headers=headers)
+    assert answer.status_code == 422
+    assert said in " ".join(re.sub("<[^>]*>", " ", answer.text).split())
+    missing = http.post("/forms/nosuch", data={"email": "ann@example.com"}, headers=headers)
+    assert missing.status_code == 404
+    for page in (answer.text, missing.text):
+        assert "/campaigns" not in page
+        assert "Parcours" not in page
 
 
 def test_a_script_that_sends_an_html_form_may_ask_for_json(http: TestClient, mail: Mailing) -> None:

@@ -244,6 +244,9 @@ def _changed_fields(
         errors["fields"] = [_("A value has no name. Enter the name of its field.")]
     named = {name: text for name, text in draft.fields if name}
     given = named | {FIRST: draft.first_name, LAST: draft.last_name}
+    for name, text in ((FIRST, draft.first_name), (LAST, draft.last_name)):
+        if len(text) > KEY_LENGTH and text != had.get(name, ""):
+            errors[name] = [_("Enter at most {n} characters.", n=KEY_LENGTH)]
     for name, text in given.items():
         if name in ATTRIBUTES or len(name) > KEY_LENGTH:
             errors["fields"] = [_("“{name}” cannot be the name of a custom field.", name=name[:60])]

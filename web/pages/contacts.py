@@ -20,6 +20,7 @@ from parcours.db.reads.timeline import Place, TimelineEntry
 from parcours.db.tables import campaigns, contacts, emails, forms, segments
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.contacts import ContactStanding, Shown
+from parcours.db.tables.refusals import Refusal
 from parcours.domain.campaign import Step
 from parcours.domain.contacts.membership import Arrival, Departure
 from parcours.domain.contacts.names import full_name
@@ -181,6 +182,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         "contacts/timeline.html" if part else "contacts/show.html",
         contact=contact,
         name=full_name(contact.fields),
+        refusals=told_once(contact.refusals),
         segment_names=segment_names,
         address=address("contacts", contact.key),
         stays=sorted(stays, key=lambda stay: stay.standing.left_at is not None),
@@ -277,6 +279,19 @@ def _with_claim(told: str, claimed: str | None) -> str:
         return told
     sentence = _("The event was dated {time}, in the future; its arrival time is used instead.", time=claimed)
     return f"{told}. {sentence}" if told else sentence
+
+
+def told_once(refusals: Sequence[Refusal]) -> list[tuple[str, list[Refusal]]]:
+    """Return what is refused by channel, the strongest reason first.
+
+    Whoever is refused by hand is so at any address and at the one they have: that is one word, and told once.
+    """
+    anywhere = {(each.channel, each.reason, each.comment) for each in refusals if each.address is None}
+    by_channel: dict[str, list[Refusal]] = {}
+    for each in refusals:
+        if each.address is None or (each.channel, each.reason, each.comment) not in anywhere:
+            by_channel.setdefault(each.channel, []).append(each)
+    return list(by_channel.items())
 
 
 def text_of(value: Any, name: str = "") -> str:

@@ -32,6 +32,8 @@ _CHANNELS = {
     "en": {"email": "emails", "sms": "text messages", "push": "notifications"},
     "fr": {"email": "e-mails", "sms": "SMS", "push": "notifications"},
 }
+# Some languages shorten a word before a vowel.
+_NONE_OF = {"e-mails": "d’e-mails"}
 _WORDS = {
     "en": {
         "ask": ("Unsubscribe?", "You will no longer receive {what} from us."),
@@ -52,8 +54,8 @@ _WORDS = {
         "other": "messages",
     },
     "fr": {
-        "ask": ("Se désabonner ?", "Vous ne recevrez plus de {what} de notre part."),
-        "gone": ("Vous êtes désabonné", "Vous ne recevrez plus de {what} de notre part."),
+        "ask": ("Se désabonner ?", "Vous ne recevrez plus {of_what} de notre part."),
+        "gone": ("Vous êtes désabonné", "Vous ne recevrez plus {of_what} de notre part."),
         "choose": (
             "Vos e-mails",
             "Choisissez les e-mails que vous voulez recevoir. Chaque bouton prend effet aussitôt.",
@@ -182,7 +184,8 @@ def _page(
     words: dict[str, Any] = _WORDS[language]
     title, line = words[what]
     button = None if action is None else Button(action, words["all" if categories else action])
-    said = line.format(what=_CHANNELS[language].get(channel, words["other"]))
+    called = _CHANNELS[language].get(channel, words["other"])
+    said = line.format(what=called, of_what=_NONE_OF.get(called, f"de {called}"))
     choices = [_choice(words, name, refused) for name, refused in (categories or {}).items()]
     return notice(title, said, language=language, status=status, button=button, choices=choices, headers=headers)
 

@@ -70,6 +70,10 @@ def test_a_contact_is_made_changed_silenced_and_erased_on_its_pages(http: TestCl
     assert {(each["channel"], each["reason"], each["comment"]) for each in shown["refusals"]} == {
         ("email", "manual", "asked by phone")
     }
+    # At any address and at the one there is: one word, told once.
+    told = text_of(http.get("/contacts/ann@example.com").text)
+    assert told.count("do not contact by email") == told.count("asked by phone") == 1
+    assert "at any address" in told
     assert world.inside("french") == set()
     posted(http, "/contacts/ann@example.com/edit", first_name="Anna", last_name="Lee", email="ann@example.com")
     assert http.get("/api/contacts/ann@example.com").json()["refusals"] == []
@@ -213,3 +217,17 @@ def test_the_members_of_a_segment_leave_as_a_file_that_an_import_reads_back(
     back = json.loads(run("contacts", "import", "out.csv", "--json").stdout)
     assert (back["added"], back["rejected"], back["silenced"]) == (0, 0, 1)
     assert http.get("/api/segments/none/export").status_code == 404
+
+
+def test_a_name_without_end_is_refused_by_the_form_and_cut_where_an_event_brought_it(
+    client: Client, world: World
+) -> None:
+    http = client()
+    refused = posted(http, "/contacts/+new", first_name="x" * 300, email="ann@example.com")
+    assert refused.status_code == 400
+    assert "Enter at most 255 characters." in refused.text
+    # What was typed is still there.
+    assert "x" * 300 in refused.text
+    world.contacts("ann", segment="everyone", first_name="y" * 50_000)
+    for page in ("/contacts", "/contacts/ann"):
+        assert "y" * 2_000 not in http.get(page).text
