@@ -23,6 +23,8 @@ from parcours.web.security.access import Visitor
 
 # What has the focus after a change of a panel: what had it before.
 SAME = "same"
+# Letters of the name of a campaign or a step.
+MOST_OF_NAME = 200
 # Settings of a campaign that a form has as text, and as a length of time.
 SETTINGS = ("name", "description", "category", "timezone", "reentry", "priority")
 LENGTHS = ("cooldown", "grace")

@@ -25,7 +25,7 @@ from parcours.web.i18n import step_words
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import draft_rules, draft_trees, panels, rule_form, setting_rows
-from parcours.web.pages.draft_bench import LENGTHS, SAME, SETTINGS, Bench, anew_of, place_of
+from parcours.web.pages.draft_bench import LENGTHS, MOST_OF_NAME, SAME, SETTINGS, Bench, anew_of, place_of
 from parcours.web.pages.step_titles import names_of
 from parcours.web.security.access import FormBody
 
@@ -139,6 +139,7 @@ class DraftOperation:
         self.said = _("Changed: {what}", what=self.title_now({**step, **values}, steps))
         self.shows, self.focus = fresh, focus
         self.typed = edit.change(self.bench.file, key, values)
+        _fits(name, step.get("name"))
         return lambda data: edit.rename(edit.change(data, key, values), key, fresh)
 
     def is_live(self, key: str) -> bool:
@@ -239,6 +240,7 @@ class DraftOperation:
             values["campaign"] = form.text("campaign").strip()
         self.said = _("Settings changed.")
         self.typed = after = edit.change(before, None, values)
+        _fits(values["name"], before.get("name"))
         focus = draft_rules.pressed(form)
         if focus is None:
             focus = setting_rows.pressed(form, after)
@@ -318,6 +320,12 @@ class DraftOperation:
         if self.form.text("back") == "review":
             self.address = f"{self.bench.base}/review"
         return lambda data: edit.change(data, None, {"redirect": known or None})
+
+
+def _fits(name: str | None, before: Any) -> None:
+    """Raise EditError for a new name that is longer than pages can show."""
+    if name is not None and len(name) > MOST_OF_NAME and name != before:
+        raise EditError(f"the name is longer than {MOST_OF_NAME} characters; shorten it")
 
 
 def _note(form: FormBody) -> str | None:

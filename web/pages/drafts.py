@@ -12,11 +12,10 @@ from parcours.services import drafts as service
 from parcours.web.i18n.language import _
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.campaign_templates import TEMPLATES, file_of
+from parcours.web.pages.draft_bench import MOST_OF_NAME
 from parcours.web.pages.rendering import redirect, render, sentence
 
 router = pages_router()
-
-MOST_OF_NAME = 200
 
 
 @router.get("/drafts")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from parcours.domain import operators
 from parcours.domain.campaign_file.difference import Difference
-from parcours.domain.campaign_file.model import StepFile
+from parcours.domain.campaign_file.model import CampaignFile, EventSourceFile, ExitFile, GoalFile, StepFile
 from parcours.domain.errors import CampaignError
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.types import RefersTo
@@ -16,16 +17,19 @@ from parcours.services.campaign_effects import CampaignEffect
 from parcours.services.campaign_plan import KINDS, CampaignPlan
 from parcours.services.entry_rules import entry_rules
 from parcours.web.i18n import rule_words
-from parcours.web.i18n.labels import interval
+from parcours.web.i18n.field_words import field_name
+from parcours.web.i18n.labels import EVENT_TYPES, interval, word
 from parcours.web.i18n.language import _, _n, marked, number, planned
 from parcours.web.i18n.sentences import told
-from parcours.web.i18n.step_words import property_name, type_name
+from parcours.web.i18n.step_words import OPERATORS, property_name, type_name
 from parcours.web.pages.step_titles import Names, quoted
 
 # What steps are called, by key; whoever writes the file knows its keys.
 Titles = Mapping[str, str]
 NO_TITLES: Titles = {}
 NO_NAMES: Names = {}
+
+Event = TypeVar("Event", EventSourceFile, ExitFile, GoalFile)
 
 # Settings of campaign files; one that is not here is told by its name in the file.
 SETTINGS = {
@@ -94,14 +98,38 @@ def setting_lines(planned: CampaignPlan, names: Names = NO_NAMES) -> Iterator[tu
 
 def _rules_said(planned: CampaignPlan, names: Names) -> dict[str, str]:
     """Return the rules of a plan as pages say them, by the names that people have for fields."""
-    files = [each for each in (planned.before, planned.file) if each is not None]
-    return {
-        rule: said
-        for file in files
-        for rule, said in zip(
-            entry_rules(file), entry_rules(file, lambda rule: rule_words.in_short(rule, names)), strict=True
-        )
-    }
+    made: dict[str, str] = {}
+    for file in (planned.before, planned.file):
+        if file is not None:
+            said = entry_rules(_called_file(file), lambda rule: rule_words.in_short(rule, names))
+            made |= dict(zip(entry_rules(file), said, strict=True))
+    return made
+
+
+def _called_file(file: CampaignFile) -> CampaignFile:
+    """Return a campaign file in which events and their properties have the names that people know, to be told."""
+    sources = file.sources.model_copy(update={"events": tuple(_called_event(each) for each in file.sources.events)})
+    goal = None if file.goal is None else _called_event(file.goal)
+    return file.model_copy(
+        update={"sources": sources, "exit": tuple(_called_event(each) for each in file.exit), "goal": goal}
+    )
+
+
+def _called_event(given: Event) -> Event:
+    called: dict[str, Any] = {}
+    for name in ("type", "event"):
+        if getattr(given, name, None):
+            called[name] = word(EVENT_TYPES, getattr(given, name))
+    if given.key:
+        called["key"] = field_name(given.key)
+    called["where"] = [_called_test(each) for each in given.where]
+    return given.model_copy(update=called)
+
+
+def _called_test(test: Mapping[str, Any]) -> dict[str, Any]:
+    operator = operators.named(test.get("operator"))
+    said = _(OPERATORS[operator]) if operator in OPERATORS else operator
+    return {**test, "field": field_name(str(test.get("field", ""))), "operator": said}
 
 
 def change(each: Difference) -> str:

@@ -6,6 +6,10 @@ const tell = (text) => { document.getElementById("said").textContent = text; };
 let queue = Promise.resolve();
 let held = null;
 let dragged = null;
+// What was opened last by a link or a key, where one goes on after Escape.
+let opener = "";
+// What somebody means who asks for it twice in a moment; anything else is asked for once.
+const REPEATABLE = new Set(["undo", "redo", "up", "down"]);
 // Fields lose the focus while they are put elsewhere.
 let isPutting = false;
 // What had the focus when parts of the page were put in last.
@@ -36,10 +40,10 @@ function go(address, form, keep, source) {
   }
   typed = null;
   const from = document.activeElement, sent = source && statesOf(source);
-  queue = queue.then(() => load(address, form, keep, { from, source, sent })).catch(() => {
+  queue = queue.then(() => load(address, form, keep, { from, source, sent })).catch((error) => {
     if (source) typed = source;
-    flash(document.body.dataset.failed);
-  });
+    flash(error.said || document.body.dataset.failed);
+  }).finally(() => { if (source) delete source.dataset.sent; });
 }
 const save = (form) => go(form.action, new FormData(form), true, form);
 
@@ -51,12 +55,14 @@ async function load(address, form, keep, asked) {
     while (renamed.has(body.get("step"))) body.set("step", renamed.get(body.get("step")));
   }
   const keepalive = Boolean(body) && String(body).length < MOST_KEPT;
-  const answer = await fetch(address, body ? { method: "POST", body, keepalive } : {});
+  const headers = { accept: "text/html" };
+  const answer = await fetch(address, body ? { method: "POST", body, keepalive, headers } : { headers });
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const next = fresh.getElementById("builder");
   if (!next) {
     if (body && answer.status === 401) return again(address, body);
-    if (!answer.ok) throw new Error(answer.status);
+    // A refusal says why; to ask again would not help.
+    if (!answer.ok) throw Object.assign(new Error(answer.status), { said: answer.status === 403 && fresh.querySelector("h1 + p")?.textContent });
     location.href = answer.url;
     return;
   }
@@ -209,6 +215,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("#builder a[data-part]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
+  opener = link.id;
   go(link.href);
 });
 
@@ -219,6 +226,10 @@ document.addEventListener("submit", (event) => {
   event.stopImmediatePropagation();
   // Enter in a field has sent it already, as a change.
   if ("autosave" in form.dataset && typed !== form && !event.submitter?.name) return;
+  if (form.method === "post" && !savesItself(form) && !REPEATABLE.has(event.submitter?.value)) {
+    if (form.dataset.sent) return;
+    form.dataset.sent = "1";
+  }
   const data = new FormData(form, event.submitter);
   if (form.method === "get") go(`${form.action}?${new URLSearchParams(data)}`);
   else go(form.action, data, "autosave" in form.dataset, form);
@@ -359,7 +370,7 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, textarea, select"), control = event.ctrlKey || event.metaKey;
   if (event.key === "Escape" && (event.target === document.body || event.target.closest("#builder"))) {
     if (document.getElementById("stay")) return document.getElementById("stay").click();
-    (document.querySelector(".step.chosen .step-title") || cards()[0])?.focus();
+    (document.querySelector(".step.chosen .step-title") || document.getElementById(opener) || cards()[0])?.focus();
     return;
   }
   if (typing || document.querySelector("dialog[open]")) return;
@@ -369,7 +380,7 @@ document.addEventListener("keydown", (event) => {
   if (edits && control && letter === "z") return can(() => operate(event.shiftKey ? "redo" : "undo", { step: key || "" }));
   if (edits && control && letter === "y") return can(() => operate("redo", { step: key || "" }));
   if (!control && event.key === "/") return can(() => document.getElementById("find").focus());
-  if (!control && event.key === "?") return can(() => go(`${builder().dataset.base}?help=1`));
+  if (!control && event.key === "?") return can(() => { opener = event.target.id; go(`${builder().dataset.base}?help=1`); });
   if (!card) {
     if (event.key === "ArrowDown") can(() => cards()[0]?.focus());
     if (!control && !event.altKey && letter === "a") can(() => document.getElementById("plus-first")?.click());

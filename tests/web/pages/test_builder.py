@@ -506,6 +506,20 @@ def test_what_was_typed_while_another_tab_changed_the_draft_stands_in_the_panel(
     assert "Typed by hand" in str(file_of(world))
 
 
+@pytest.mark.parametrize(("do", "step"), [("set", "hello"), ("settings", "")])
+def test_a_name_that_no_page_could_show_is_refused_and_stays_in_the_panel(
+    builder: Builder, world: World, do: str, step: str
+) -> None:
+    builder.does("set", step="hello", name="Hello", when="now", note="first", **{"with-points": "2"})
+    before = file_of(world)
+    answer = builder.does(do, step=step, name="x" * 10_000, note="typed", when="now", existing="1")
+    assert answer.status_code == 422
+    assert "The name is longer than 200 characters; shorten it." in text_of(answer.text)
+    assert f'value="{"x" * 10_000}"' in answer.text
+    assert "typed</textarea>" in answer.text
+    assert file_of(world) == before
+
+
 def test_the_settings_of_a_cart_say_what_their_events_do(client: Client, world: World) -> None:
     http = client()
     token = token_of(http.get("/drafts/+new"))
@@ -514,6 +528,8 @@ def test_the_settings_of_a_cart_say_what_their_events_do(client: Client, world: 
     assert "A contact enters when this happens: Changed a cart. Each “Cart number” is a run of its own." in said
     assert "A contact leaves when this happens: Paid an order. Only the run with the same “Cart number” ends." in said
     http.headers["accept-language"] = "fr"
+    reviewed = text_of(http.get(f"{answer.url.path}/review").text)
+    assert "cart_id" not in reviewed
     french = text_of(http.get(answer.url.path, params={"settings": "1"}).text)
     assert "Un contact entre quand ceci arrive : A modifié un panier." in french
 
