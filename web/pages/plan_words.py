@@ -282,6 +282,9 @@ def asked_again(planned: CampaignPlan, titles: Titles = NO_TITLES) -> Iterator[s
 
 def effect_line(effect: CampaignEffect) -> tuple[str, str]:
     """Return what happens to contacts, with its kind."""
+    source, _sign, event = effect.detail.partition(" ")
+    if effect.what == "source_ends" and source == "event":
+        return effect.kind, _effect(effect, effect.n, told(f"event {word(EVENT_TYPES, event)}"))
     return effect.kind, _effect(effect, effect.n, told(effect.detail))
 
 

@@ -9,13 +9,14 @@ from playwright.sync_api import Page, expect
 
 from parcours.db.tables import users
 from parcours.domain.campaign_file import edit
+from tests.conftest import CHROMIUM
 from tests.web.pages.builder_keys import heard
-from tests.web.pages.test_drawing_browser import STEPS, Served, build, file_of, signed_in, tab, world
-from tests.web.pages.test_overview_browser import CHROMIUM
+from tests.web.pages.served import Served
+from tests.web.pages.test_drawing_browser import STEPS, build, file_of, signed_in, world
 from tests.web.pages.test_sign_in import given_user
 from tests.workers.worlds import World
 
-__all__ = ["build", "tab", "world"]
+__all__ = ["build", "world"]
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
 
 

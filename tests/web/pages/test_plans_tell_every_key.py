@@ -45,8 +45,10 @@ def dates(**changed: Any) -> dict[str, Any]:
 
 KEYED = source(events=[{**BOUGHT, "key": "order_id"}])
 
-# Dates, as pages write them.
+# Dates, events and properties, as pages call them.
 ON_PAGES = {
+    "order.paid": ("Paid an order", "A payé une commande"),
+    "order_id": ("Order number", "Numéro de commande"),
     "2026-01-05": ("5 Jan 2026", "5 janv. 2026"),
     "2199-01-05": ("5 Jan 2199", "5 janv. 2199"),
 }

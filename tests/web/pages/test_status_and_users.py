@@ -52,7 +52,7 @@ def test_the_status_shows_what_the_command_says_and_processes_dead_letters_again
     assert "Dead letters 2" in shown
     assert "<b>broken</b>" not in page
     # What each is about, and its text.
-    assert "order.paid · ann" in shown
+    assert "Paid an order · ann" in shown
     assert "no json" in shown
     assert "Welcome" in shown
     token = token_of(admin.get("/status"))
