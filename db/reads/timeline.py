@@ -1,5 +1,6 @@
 """What happened to a contact, over all campaigns, newest first."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -10,13 +11,16 @@ from parcours.db.statements import statements
 sql = statements(__file__)
 
 
+What = Literal["outcome", "event", "message", "joined", "left"]
+
+
 class TimelineEntry(NamedTuple):
     """One thing that happened. `type` is a step's type, an event's, or a message's channel.
 
     `result` is a step's result, a message's state, or how the contact joined or left.
     """
 
-    what: Literal["outcome", "event", "message", "joined", "left"]
+    what: What
     at: datetime
     campaign: str | None
     step: str | None
@@ -33,9 +37,22 @@ class Place(NamedTuple):
     skipped: int = 0
 
 
-def page(conn: Connection, contact_id: int, place: Place, *, limit: int) -> tuple[list[TimelineEntry], Place | None]:
-    """Return a page of a contact's timeline, and where the next one begins."""
+def page(
+    conn: Connection,
+    contact_id: int,
+    place: Place,
+    *,
+    limit: int,
+    whats: Collection[What] | None = None,
+    campaign: str | None = None,
+) -> tuple[list[TimelineEntry], Place | None]:
+    """Return a page of a contact's timeline, and where the next one begins.
+
+    `whats`: only entries of these kinds. `campaign`: only those of the campaign of this key; no event belongs to one.
+    """
     parameters = {
+        "whats": None if whats is None else list(whats),
+        "campaign": campaign,
         "contact_id": contact_id,
         "at": place.at,
         "skipped": place.skipped,

@@ -60,6 +60,8 @@ PAGES = (
         "/contacts/+found?q=c77",
         "/contacts/+import",
         "/contacts/c77",
+        "/contacts/c77?show=events",
+        "/contacts/c77?campaign=large",
     ),
     *("/contacts/c77/edit", "/contacts/c77/erase", "/segments", "/segments?q=segment-4", "/segments/+new"),
     *("/segments/everybody", "/segments/everybody/edit", "/segments/segment-7", "/segments/segment-7/delete"),

@@ -16,7 +16,7 @@ from parcours.db.clock import now as database_now
 from parcours.db.installation_settings import settings_of
 from parcours.db.reads import listings, timeline
 from parcours.db.reads.listings import FIRST
-from parcours.db.reads.timeline import Place, TimelineEntry
+from parcours.db.reads.timeline import Place, TimelineEntry, What
 from parcours.db.tables import campaigns, contacts, emails, forms, segments
 from parcours.db.tables.campaigns import Found
 from parcours.db.tables.contacts import ContactStanding, Shown
@@ -30,7 +30,7 @@ from parcours.domain.time.zones import zone_of
 from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.field_words import value_text
-from parcours.web.i18n.language import _, _n
+from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, pages_router
 from parcours.web.pages.campaign_list import line_of
@@ -46,6 +46,13 @@ A_PAGE = 50
 # Contacts that a field offers.
 OFFERED = 20
 ENTRIES_A_PAGE = 40
+# What of the history can be shown alone: what that is called, and the entries it has.
+KINDS: Mapping[str, tuple[str, Sequence[What]]] = {
+    "steps": (marked("Steps"), ("outcome",)),
+    "messages": (marked("Messages"), ("message",)),
+    "events": (marked("Events"), ("event",)),
+    "campaigns": (marked("Joined and left"), ("joined", "left")),
+}
 # What an event brought is shown up to here.
 MOST_TEXT = 300
 # Of a result's detail: what the page says in other words, or need not.
@@ -166,7 +173,13 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
     with site.engine.connect() as conn:
         contact = _contact(conn, key)
         place = Place(*(instant_of(request) or (LATEST, 0)))
-        entries, older = timeline.page(conn, contact.id, place, limit=ENTRIES_A_PAGE)
+        kind, campaign = request.query_params.get("show", ""), request.query_params.get("campaign", "")
+        # What nobody can choose, as in an old address, is no filter.
+        kind, whats = (kind, KINDS[kind][1]) if kind in KINDS else ("", None)
+        campaign = campaign if any(each.campaign == campaign for each in contact.campaigns) else ""
+        entries, older = timeline.page(
+            conn, contact.id, place, limit=ENTRIES_A_PAGE, whats=whats, campaign=campaign or None
+        )
         rows = campaigns.listing(conn)
         names = {row.key: row.name for row in rows}
         now = database_now(conn)
@@ -191,6 +204,10 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         joinable=[(campaign, name) for campaign, name in names.items() if campaign not in inside],
         zone=zone_of(contact.timezone, site.zone),
         entries=entries,
+        kinds=KINDS,
+        kind=kind,
+        campaign=campaign,
+        chosen=urlencode({name: each for name, each in (("show", kind), ("campaign", campaign)) if each}),
         names=names,
         email_names=email_names,
         steps=steps,

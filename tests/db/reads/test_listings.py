@@ -190,13 +190,13 @@ def test_too_many_groups_are_cut_and_said_to_be(world: World, moody: Moody) -> N
     assert failed.partly
 
 
-def timeline_of(world: World, key: str, limit: int) -> list[TimelineEntry]:
-    """Return the whole timeline, reading page after page."""
+def timeline_of(world: World, key: str, limit: int, **only: Any) -> list[TimelineEntry]:
+    """Return the whole timeline, or `only` a part of it, reading page after page."""
     found: list[TimelineEntry] = []
     place: Place | None = Place(START + timedelta(days=365))
     with world.engine.connect() as conn:
         while place is not None:
-            shown, place = timeline.page(conn, world.contact_id(key), place, limit=limit)
+            shown, place = timeline.page(conn, world.contact_id(key), place, limit=limit, **only)
             found += shown
     return found
 
@@ -219,6 +219,16 @@ def test_a_timeline_is_the_same_whatever_the_size_of_its_pages(world: World) -> 
     assert {entry.what for entry in whole} == {"outcome", "event", "message", "joined", "left"}
     for limit in (1, 2, 3, 5):
         assert timeline_of(world, "anna", limit) == whole
+    # A part is what is so of the whole, on pages of any size.
+    for limit in (2, 100):
+        for kinds in (["outcome"], ["event"], ["message"], ["joined", "left"], []):
+            of_kind = [entry for entry in whole if entry.what in kinds]
+            assert timeline_of(world, "anna", limit, whats=kinds) == of_kind
+        for campaign in ("c", "d", "unknown"):
+            of_campaign = [entry for entry in whole if entry.campaign == campaign]
+            assert timeline_of(world, "anna", limit, campaign=campaign) == of_campaign
+            joined = [entry for entry in of_campaign if entry.what == "joined"]
+            assert timeline_of(world, "anna", limit, campaign=campaign, whats=["joined"]) == joined
 
 
 def test_submissions_come_latest_first_a_page_at_a_time(world: World) -> None:

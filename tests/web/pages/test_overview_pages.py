@@ -542,6 +542,40 @@ def test_a_timeline_goes_on_from_where_it_ended(client: Client, world: World) ->
     assert "Joined" in text_of(rest)
 
 
+def test_a_timeline_shows_one_kind_of_entries_or_one_campaign_alone(client: Client, world: World) -> None:
+    world.contacts("anna", segment="everyone")
+    world.campaign("- {step: a, name: First, action: contact.points, with: {points: 1}}")
+    world.campaign("- {step: b, name: Second, action: contact.points, with: {points: 1}}", key="d", name="Other")
+    world.run()
+    for minute in range(50):
+        world.tell(event("order.paid", "anna", at(1, f"10:{minute:02}"), total=minute))
+    http = client()
+
+    def shown(query: str) -> str:
+        page = http.get(f"/contacts/anna?{query}").text
+        return text_of(page[page.index('<ol class="timeline">') :])
+
+    assert "Paid an order" in shown("")
+    assert "First" not in shown("")
+    assert "First done" in shown("show=steps")
+    assert "Second done" in shown("show=steps")
+    assert "Paid" not in shown("show=steps")
+    assert "Joined" not in shown("show=steps")
+    assert "Joined Other" in shown("campaign=d")
+    assert "Second done" in shown("campaign=d")
+    assert "First" not in shown("campaign=d")
+    assert shown("show=campaigns&campaign=d").count("Joined") == 1
+    assert "Nothing of that. Show all" in shown("show=messages")
+    # What there is not is no filter.
+    assert shown("show=nonsense&campaign=nothing") == shown("")
+    older = re.search(r'href="([^"]+before[^"]+)"', http.get("/contacts/anna?show=events").text)
+    assert older
+    assert "show=events" in older[1]
+    rest = http.get(unescape(older[1]), headers={"HX-Request": "true", "HX-Target": "older"}).text
+    assert "Total: 0" in rest
+    assert "Joined" not in text_of(rest)
+
+
 # Segments, forms and emails.
 
 
