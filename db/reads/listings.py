@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Row
 
+from parcours.db.patterns import beginning
 from parcours.db.statements import statements
 from parcours.domain.gate import clean
 
@@ -154,7 +155,7 @@ def search(conn: Connection, wanted: str) -> Search | None:
     if found is not None:
         return _by_field(conn, found[1], found[2].strip())
     first, _sign, last = wanted.partition(" ")
-    given = {"prefix": _beginning(wanted), "first": _beginning(first), "last": _beginning(last.strip())}
+    given = {"prefix": beginning(wanted), "first": beginning(first), "last": beginning(last.strip())}
     ids = list(conn.execute(sql["by_prefix"], {**given, "two": bool(last), "limit": FOUND_AT_MOST}).scalars())
     return Search(ids[:FOUND_AT_MOST], len(ids) >= FOUND_AT_MOST)
 
@@ -164,10 +165,6 @@ def _by_field(conn: Connection, field: str, value: str) -> Search:
     rows = conn.execute(sql["by_field"], given).all()
     ids = [row.id for row in rows if row.id is not None]
     return Search(ids, len(ids) >= FOUND_AT_MOST, newest=any(row.newest for row in rows))
-
-
-def _beginning(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
 def contacts(

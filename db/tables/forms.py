@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from parcours.db import touched
+from parcours.db.patterns import containing
 from parcours.db.statements import statements
 
 sql = statements(__file__)
@@ -67,6 +68,26 @@ def place(
     return changed is not None
 
 
+def set_up(
+    conn: Connection,
+    key: str,
+    *,
+    name: str,
+    published: bool,
+    redirect: str | None,
+    allowed_origins: Sequence[str],
+    names_contact: bool,
+) -> None:
+    """Write all settings of a form."""
+    given = {"name": name, "published": published, "redirect": redirect, "names": names_contact}
+    conn.execute(sql["set_up"], {"key": key, "origins": list(allowed_origins), **given})
+
+
+def delete(conn: Connection, key: str) -> None:
+    """Delete a form and its submissions. Nothing may use it; campaigns that are deleted forget it."""
+    conn.execute(sql["delete"], {"key": key})
+
+
 def names(conn: Connection, keys: Iterable[str]) -> dict[str, str]:
     """Return what forms are called, by key; a key of which there is none is left out."""
     wanted = sorted(set(keys))
@@ -95,10 +116,15 @@ class FormLine(NamedTuple):
     mapping: dict[str, str | None]
 
 
-def listed(conn: Connection, *, key: str | None = None) -> list[FormLine]:
-    """Return the form of a key, or all by key; the latest submission comes from form_submission_recent_idx."""
-    rows = conn.execute(sql["listed"], {"key": key})
-    return [FormLine(*row) for row in rows]
+def listed(
+    conn: Connection, *, key: str | None = None, search: str = "", limit: int | None = None, offset: int = 0
+) -> list[FormLine]:
+    """Return the form of a key, or all by key; the latest submission comes from form_submission_recent_idx.
+
+    `search`: only those whose key or name contains it.
+    """
+    given = {"key": key, "pattern": containing(search), "limit": limit, "offset": offset}
+    return [FormLine(*row) for row in conn.execute(sql["listed"], given)]
 
 
 class StoredSubmission(NamedTuple):

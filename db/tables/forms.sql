@@ -17,6 +17,20 @@ WHERE form.id = wanted.id
       IS DISTINCT FROM (wanted.redirect, wanted.origins, wanted.names, wanted.mapping)
 RETURNING form.id;
 
+-- name: set_up
+UPDATE form
+SET name = :name, published = :published, redirect = :redirect, allowed_origins = CAST(:origins AS text[]),
+    names_contact = :names
+WHERE key = :key;
+
+-- name: delete
+WITH gone AS (
+    DELETE FROM form WHERE key = :key RETURNING id
+), submissions AS (
+    DELETE FROM form_submission WHERE form_id IN (SELECT id FROM gone)
+)
+DELETE FROM campaign_source WHERE kind = 'form' AND source_id IN (SELECT id FROM gone);
+
 -- name: find
 SELECT id, key, name, standalone, published, redirect, allowed_origins, names_contact,
        coalesce(mapping, '{}') AS mapping
@@ -33,8 +47,10 @@ SELECT key, name, standalone, published,
              ORDER BY campaign.key),
        coalesce(mapping, '{}')
 FROM form
-WHERE CAST(:key AS text) IS NULL OR key = CAST(:key AS text)
-ORDER BY key;
+WHERE (CAST(:key AS text) IS NULL OR key = CAST(:key AS text))
+  AND (CAST(:pattern AS text) IS NULL OR name ILIKE CAST(:pattern AS text) OR key ILIKE CAST(:pattern AS text))
+ORDER BY key
+LIMIT CAST(:limit AS bigint) OFFSET :offset;
 
 -- name: submit
 INSERT INTO form_submission (contact_id, form_id, at, fields)

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from parcours.db import touched
+from parcours.db.patterns import containing
 from parcours.db.statements import statements
 from parcours.db.stored import Stored
 from parcours.db.tables import campaigns
@@ -106,9 +107,8 @@ def listed(
     if most != 0:
         # By statistics, an empty segment may have as many members as the largest, so that a first is soon found.
         campaigns.read_by_index(conn)
-    pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%" if search else None
     of = None if counted is None else list(counted)
-    given = {"key": key, "most": most, "counted": of, "pattern": pattern, "limit": limit, "offset": offset}
+    given = {"key": key, "most": most, "counted": of, "pattern": containing(search), "limit": limit, "offset": offset}
     return [SegmentLine(*row) for row in conn.execute(statements(__file__)["listed"], given)]
 
 

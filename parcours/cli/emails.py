@@ -17,7 +17,7 @@ from parcours.domain.time.text import shown
 from parcours.ops.tokens import tokens_of
 from parcours.producers.files.documents import stop_at
 from parcours.producers.files.emails import read
-from parcours.services import email_removal, email_templates
+from parcours.services import email_templates, removal
 from parcours.services.email_figures_json import figures_json
 from parcours.services.template_notes import notes
 from parcours.workers.delivery import render
@@ -162,7 +162,7 @@ def delete(
         email_templates.find(conn, key)
         if not yes and sys.stdin.isatty() and sys.stdout.isatty():
             typer.confirm(f"Delete the email {key}? Its figures stay.", abort=True)
-        email_removal.delete(conn, key)
+        removal.delete_email(conn, key)
     here.say(f"Email {key} is deleted. Its figures stay: parcours emails show {key}")
 
 

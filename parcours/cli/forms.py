@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -17,9 +18,10 @@ from parcours.domain.events.parsing import parse
 from parcours.domain.keys import checked_key, field_value
 from parcours.domain.urls import origin_of
 from parcours.producers import form_fields
+from parcours.services import removal
 from parcours.workers import events, intake
 
-app = typer.Typer(no_args_is_help=True, help="Create forms and submit them.")
+app = typer.Typer(no_args_is_help=True, help="Create, submit and delete forms.")
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Key of the form.")]
 
@@ -90,6 +92,21 @@ def _origin(given: str) -> str:
     if origin is None or urlsplit(given).path not in ("", "/"):
         raise typer.BadParameter(f"--allow-origin {given!r} is not an origin; write it like https://example.com")
     return origin
+
+
+@app.command()
+def delete(
+    key: Key, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
+) -> None:
+    """Delete a form that nothing uses, with its submissions. The contacts and their history stay."""
+    here = session()
+    with here.engine.begin() as conn:
+        if forms.find(conn, key) is None:
+            raise NotFoundError("form", key)
+        if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+            typer.confirm(f"Delete the form {key} and its submissions?", abort=True)
+        removal.delete_form(conn, key)
+    here.say(f"Form {key} is deleted.")
 
 
 @app.command()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from parcours.db.clock import now as database_now
 from parcours.db.tables import emails
 from parcours.domain.errors import CampaignError, NotFoundError
-from parcours.services import email_removal, email_templates
+from parcours.services import email_templates, removal
 from parcours.services.email_figures_json import figures_json
 from parcours.services.email_templates import VersionName, email_json
 from parcours.web.api.common import (
@@ -251,7 +251,7 @@ def delete_email(site: SiteOf, _who: Manager, email: str) -> None:
     """Only if nothing uses it. Its figures and the messages that were sent stay."""
     with site.engine.begin() as conn:
         try:
-            email_removal.delete(conn, email)
+            removal.delete_email(conn, email)
         except NotFoundError:
             raise
         except CampaignError as error:

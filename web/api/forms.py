@@ -15,6 +15,7 @@ from parcours.domain.keys import checked_key
 from parcours.domain.time.text import iso
 from parcours.domain.urls import origin_of
 from parcours.producers import form_fields
+from parcours.services import removal
 from parcours.web.api.common import (
     Cursor,
     Given,
@@ -135,6 +136,25 @@ def map_fields(
     with site.engine.begin() as conn:
         forms.place(conn, form, redirect=None, allowed_origins=None, mapping=mapping)
         return _line(conn, form)
+
+
+@router.delete(
+    "/forms/{form:path}",
+    status_code=204,
+    summary="Delete a form",
+    responses={
+        409: {"content": {PROBLEM: {}}, "description": "Campaigns, drafts or rules use the form, or may."},
+    },
+)
+def delete_form(site: SiteOf, _who: Manager, form: str) -> None:
+    """Only if nothing uses it. Its submissions are deleted with it."""
+    with site.engine.begin() as conn:
+        try:
+            removal.delete_form(conn, form)
+        except NotFoundError:
+            raise
+        except CampaignError as error:
+            raise ProblemError(409, str(error)) from None
 
 
 def _checked(mapping: dict[str, str | None]) -> dict[str, str | None]:

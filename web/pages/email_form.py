@@ -17,8 +17,8 @@ from parcours.domain.errors import CampaignError
 from parcours.domain.keys import KEY_LENGTH, checked_key, slug
 from parcours.domain.messages.templates import RenderError, one_line, placeholder
 from parcours.domain.messages.templates import render as filled_in
-from parcours.services import email_removal, email_templates
-from parcours.services.email_removal import EmailUser
+from parcours.domain.steps.types import RefersTo
+from parcours.services import email_templates, removal
 from parcours.services.email_templates import VersionName
 from parcours.web.context import Site
 from parcours.web.i18n import labels
@@ -27,8 +27,9 @@ from parcours.web.i18n.language import _, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.emails import PREVIEW_HEADERS, note_of, preview_of, version_name
-from parcours.web.pages.rendering import person, redirect, render
+from parcours.web.pages.rendering import redirect, render
 from parcours.web.pages.samples import sample_of
+from parcours.web.pages.used import used_page
 from parcours.web.paging import address
 from parcours.web.security.access import FormBody, Visitor
 from parcours.workers.delivery import html as html_text
@@ -232,26 +233,10 @@ def ask_delete(request: Request, site: SiteOf, key: str, who: VisitorOf) -> Resp
     """Say what deleting an email means, or what uses it."""
     with site.engine.connect() as conn:
         email = email_templates.find(conn, key)
-        used = email_removal.users_of(conn, key)
+        used = removal.users_of(conn, RefersTo.EMAIL, key)
     own = address("emails", key)
     if used:
-        return render(
-            request,
-            "used.html",
-            name=email.title,
-            all=("/emails", _("Emails")),
-            users=[
-                *((_("Campaign"), each.name, address("campaigns", each.key)) for each in used.campaigns),
-                *(_draft_line(each, who) for each in used.drafts),
-                *((_("Rule of the segment"), each.name, address("segments", each.key)) for each in used.segments),
-                *((_("Message"), each.name, "") for each in used.messages),
-            ],
-            unreadable=[(each, each, told(why)) for each, why in used.unreadable.items()],
-            others=[_("Messages with this email wait to be sent. Try again when they are sent.")]
-            if used.is_waiting
-            else [],
-            back=own,
-        )
+        return used_page(request, used, who, name=email.title, listed=("/emails", _("Emails")), back=own)
     return render(
         request,
         "confirm.html",
@@ -267,20 +252,13 @@ def ask_delete(request: Request, site: SiteOf, key: str, who: VisitorOf) -> Resp
     )
 
 
-def _draft_line(draft: EmailUser, who: Visitor) -> tuple[str, str, str]:
-    """Return a draft as one of the things that use an email. Nobody can open the draft of somebody else."""
-    if draft.owner != who.who:
-        return _("Draft of {person}", person=person(draft.owner)), draft.name, ""
-    return _("Draft"), draft.name, f"{address('campaigns', draft.key)}/build" if draft.key else f"/drafts/{draft.id}"
-
-
 @router.post("/emails/{key:path}/delete")
 def delete(request: Request, site: SiteOf, key: str) -> Response:
     """Delete an email that nothing uses."""
     with site.engine.begin() as conn:
         email = email_templates.find(conn, key)
         try:
-            email_removal.delete(conn, key)
+            removal.delete_email(conn, key)
         except CampaignError:
             return redirect(request, f"{address('emails', key)}/delete")
     return redirect(request, "/emails", flash=_("The email “{name}” was deleted.", name=email.title))

@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 
 from parcours.db.tables import drafts, templates
 from parcours.domain.errors import CampaignError
-from parcours.services import email_removal
+from parcours.domain.steps.types import RefersTo
+from parcours.services import removal
 from tests.conftest import Run
 from tests.web.conftest import Client
 from tests.web.pages.test_overview_pages import text_of
@@ -30,9 +31,9 @@ def http(client: Client, world: World) -> TestClient:
     return client()
 
 
-def users(world: World) -> email_removal.EmailUsers:
+def users(world: World) -> removal.Uses:
     with world.engine.connect() as conn:
-        return email_removal.users_of(conn, "hello")
+        return removal.users_of(conn, RefersTo.EMAIL, "hello")
 
 
 def refused(http: TestClient, run: Run) -> str:
@@ -152,9 +153,9 @@ def test_a_new_email_of_the_same_key_is_tested_anew(http: TestClient, world: Wor
         "winner) VALUES ('hello', 1, 1, 3, now(), '{}', now(), 'short')"
     )
     with world.engine.begin() as conn:
-        email_removal.delete(conn, "hello")
+        removal.delete_email(conn, "hello")
         with pytest.raises(CampaignError):
-            email_removal.delete(conn, "hello")
+            removal.delete_email(conn, "hello")
     world.email("hello")
     assert [row.test_round for row in world.read("SELECT test_round FROM email")] == [4]
     assert re.search("no email", http.get("/api/emails/none").text)

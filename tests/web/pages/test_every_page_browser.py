@@ -106,6 +106,7 @@ PAGES: Mapping[str, tuple[str, ...]] = {
     "/emails/{key:path}/edit": (f"/emails/{KEY}/edit",),
     "/forms": ("/forms",),
     "/forms/{key:path}": (f"/forms/{KEY}",),
+    "/forms/{key:path}/delete": (f"/forms/{KEY}/delete", "/forms/unused/delete"),
     "/invitation/{token}": ("{invitation}", "/invitation/forged"),
     "/segments": ("/segments",),
     "/segments/+new": ("/segments/+new",),
@@ -212,6 +213,7 @@ def _full(engine: Engine, folder: Path, moody: Moody) -> World:
     world.segment("unused")
     world.by_rule("ruled", RULE)
     world.email("unused")
+    world.form("unused")
     world.write("INSERT INTO email_count VALUES ('gone', 1, 1, '', 'sent', 0, 3)")
     with engine.begin() as conn:
         html = f'<p>{LONG}</p><a href="https://example.com/{LONG}">{LONG}</a> <a href="{{{{ unsubscribe_url }}}}">x</a>'

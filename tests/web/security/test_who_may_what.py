@@ -110,6 +110,7 @@ TABLE = {
         DELETE /api/contacts/{contact:path}
         PUT /api/emails/{email:path}
         DELETE /api/emails/{email:path}
+        DELETE /api/forms/{form:path}
         POST /api/emails/{email:path}/test
         POST /api/forms
         PUT /api/forms/{form:path}/mapping
@@ -171,6 +172,7 @@ TABLE = {
         GET /contacts/{key:path}/erase
         GET /emails/+new
         GET /emails/{key:path}/delete
+        GET /forms/{key:path}/delete
         GET /emails/{key:path}/edit
         GET /campaigns/+new
         GET /campaigns/{key}/edit
@@ -218,6 +220,8 @@ TABLE = {
         POST /emails/{key:path}/test
         POST /forms
         POST /forms/{key:path}/mapping
+        POST /forms/{key:path}/settings
+        POST /forms/{key:path}/delete
         POST /segments
         POST /status/dead-letters
         POST /segments/{key:path}/apply

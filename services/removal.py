@@ -1,4 +1,7 @@
-"""Deleting an email, when nothing uses it. Its figures and what was sent stay."""
+"""Deleting an email or a form, when nothing uses it.
+
+The figures of an email and what was sent stay; the submissions of a form are deleted with it.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,18 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from parcours.db.reads import email_users
-from parcours.db.tables import campaigns, emails
+from parcours.db.reads import mentions
+from parcours.db.tables import campaigns, emails, forms, rules
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.segments import parsing
-from parcours.domain.segments import rule as rules
+from parcours.domain.segments import rule as tree
 from parcours.domain.steps.types import RefersTo
 from parcours.services import drafts
 from parcours.services.draft_check import names_in
 
 
-class EmailUser(NamedTuple):
-    """One thing that uses an email. A draft has its owner, and the key of its campaign unless that is new."""
+class Use(NamedTuple):
+    """One thing that uses something. A draft has its owner, and the key of its campaign unless that is new."""
 
     key: str
     name: str
@@ -28,13 +31,13 @@ class EmailUser(NamedTuple):
 
 
 @dataclass
-class EmailUsers:
-    """What uses an email."""
+class Uses:
+    """What uses an email or a form."""
 
-    campaigns: list[EmailUser] = field(default_factory=list)
-    drafts: list[EmailUser] = field(default_factory=list)
-    segments: list[EmailUser] = field(default_factory=list)
-    messages: list[EmailUser] = field(default_factory=list)
+    campaigns: list[Use] = field(default_factory=list)
+    drafts: list[Use] = field(default_factory=list)
+    segments: list[Use] = field(default_factory=list)
+    messages: list[Use] = field(default_factory=list)
     # Campaigns that mention it and that this process cannot read, and why.
     unreadable: dict[str, str] = field(default_factory=dict)
     # Whether messages with it are still to be sent.
@@ -46,7 +49,7 @@ class EmailUsers:
 
     @property
     def sentence(self) -> str:
-        """Why an email cannot be deleted, and what to do."""
+        """Why it cannot be deleted, and what to do."""
         by = [
             f"{what} {', '.join(each.key for each in users)}"
             for what, users in (
@@ -67,47 +70,55 @@ class EmailUsers:
         return "; ".join(said)
 
 
-def users_of(conn: Connection, key: str) -> EmailUsers:
-    """Return the campaigns, drafts, rules and messages that name an email. Raises NotFoundError."""
-    if not emails.listed(conn, [key]):
-        raise NotFoundError("email", key)
-    found = EmailUsers()
-    for each in email_users.mentions(conn, key):
-        user = EmailUser(each.key, each.name or each.key, each.id, each.owner or "")
+def users_of(conn: Connection, what: RefersTo, key: str) -> Uses:
+    """Return the campaigns, drafts, rules and messages that name an email or a form. Raises NotFoundError."""
+    is_email = what is RefersTo.EMAIL
+    if not (emails.listed(conn, [key]) if is_email else forms.listed(conn, key=key)):
+        raise NotFoundError("email" if is_email else "form", key)
+    found = Uses()
+    for each in mentions.mentions(conn, key):
+        user = Use(each.key, each.name or each.key, each.id, each.owner or "")
         if each.kind == "campaign":
             stored = campaigns.find(conn, each.key)
             why = campaigns.read_version(conn, stored.key, stored.id, stored.version).unreadable
             if why is not None:
                 found.unreadable[each.key] = why.why
-            elif _names(drafts.data_of(conn, stored), key):
+            elif _names(drafts.data_of(conn, stored), what, key):
                 found.campaigns.append(user)
         elif each.kind == "draft":
-            if isinstance(each.content, Mapping) and _names(each.content, key):
+            if isinstance(each.content, Mapping) and _names(each.content, what, key):
                 found.drafts.append(user)
         elif each.kind == "segment":
-            if _asks(each.content, key):
+            if _asks(each.content, what, key):
                 found.segments.append(user)
-        else:
+        elif is_email:
             found.messages.append(user)
-    found.is_waiting = email_users.is_waiting(conn, key)
+    found.is_waiting = is_email and mentions.is_waiting(conn, key)
     return found
 
 
-def delete(conn: Connection, key: str) -> None:
+def delete_email(conn: Connection, key: str) -> None:
     """Delete an email. Raises CampaignError when something uses it, saying what."""
-    used = users_of(conn, key)
+    used = users_of(conn, RefersTo.EMAIL, key)
     if used:
         raise CampaignError(f"email {key!r} cannot be deleted: {used.sentence}")
     emails.delete(conn, key)
 
 
-def _names(data: Mapping[str, Any], key: str) -> bool:
-    return any(each.what is RefersTo.EMAIL and each.key == key for each in names_in(data))
+def delete_form(conn: Connection, key: str) -> None:
+    """Delete a form with its submissions. Raises CampaignError when something uses it, saying what."""
+    rules.begin_to_change(conn)
+    used = users_of(conn, RefersTo.FORM, key)
+    if used:
+        raise CampaignError(f"form {key!r} cannot be deleted: {used.sentence}")
+    forms.delete(conn, key)
 
 
-def _asks(stored: Any, key: str) -> bool:
-    """Return whether the stored rule of a segment names an email; one that cannot be read may."""
+def _names(data: Mapping[str, Any], what: RefersTo, key: str) -> bool:
+    return any(each.what is what and each.key == key for each in names_in(data))
+
+
+def _asks(stored: Any, what: RefersTo, key: str) -> bool:
+    """Return whether the stored rule of a segment names something; one that cannot be read may."""
     rule, _problems = parsing.parse(stored.get("rule") if isinstance(stored, Mapping) else None)
-    return rule is None or any(
-        what is RefersTo.EMAIL and named == key for _place, what, named in rules.references(rule)
-    )
+    return rule is None or any(named is what and found == key for _place, named, found in tree.references(rule))

@@ -1,4 +1,4 @@
-"""What may use an email: campaigns, drafts, rules of segments, marketing messages, and what is still to be sent."""
+"""What may use an email or a form: campaigns, drafts, rules of segments, marketing messages, and what is to be sent."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from parcours.db.statements import statements
 sql = statements(__file__)
 
 
-class EmailMention(NamedTuple):
-    """Something that has the key of an email in it, and its content where that is at hand.
+class Mention(NamedTuple):
+    """Something that has a key in it, and its content where that is at hand.
 
     The key of a draft is that of its campaign; one of a new campaign has none.
     """
@@ -26,11 +26,11 @@ class EmailMention(NamedTuple):
     content: Any
 
 
-def mentions(conn: Connection, key: str) -> list[EmailMention]:
-    """Return whatever has the key of an email as a text in it. A message has it only as the key of its email."""
+def mentions(conn: Connection, key: str) -> list[Mention]:
+    """Return whatever has a key as a text in it. A message has it only as the key of its email."""
     given = {"key": key, "plain": json.dumps(key, ensure_ascii=False), "escaped": json.dumps(key)}
     return [
-        EmailMention(
+        Mention(
             row.kind, row.id, row.key, row.name, row.owner, None if row.content is None else json.loads(row.content)
         )
         for row in conn.execute(sql["mentions"], given)

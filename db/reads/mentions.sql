@@ -1,5 +1,5 @@
 -- name: mentions
--- What has a text that is the key of an email; whether it means the email, its reader knows. Keys are given as both
+-- What has a text that is the key; whether it means what has this key, its reader knows. Keys are given as both
 -- ways in which JSON writes them.
 SELECT 'campaign' AS kind, campaign.id, campaign.key, campaign.name, NULL AS owner, NULL AS content
 FROM campaign
