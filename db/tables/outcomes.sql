@@ -195,7 +195,7 @@ LEFT JOIN LATERAL (
 ORDER BY outcome.at, outcome.contact_id, outcome.rotation, outcome.step_id, outcome.passage;
 
 -- name: waiting
--- From wait_due_idx, a page of each step in its order, or, of one contact, from the primary key; the rest is looked for of the page of
+-- From wait_due_idx, a page of each step, or, of one contact, from the primary key; the rest is looked for of the page of
 -- them all alone. With why the last attempt failed of who is tried again; at a decision that is the next event.
 SELECT contact.key AS contact, contact.timezone, found.step, found.kind, found.rotation, found.reason,
        nullif(found.due_at, 'infinity') AS due_at, found.contact_id, found.step_id, found.passage,

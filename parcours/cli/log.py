@@ -113,9 +113,9 @@ def _cell(row: Row[Any], line: dict[str, Any], column: str, zone: ZoneInfo) -> o
     """Return a cell; a message that did not arrive, and a time in the future, are told as such."""
     if column in ("at", "due_at"):
         return getattr(row, column)
-    state = (line["detail"].get("message") or {}).get("state")
-    if column == "result" and state in _NOT_ARRIVED:
-        return f"{line['result']}, {_NOT_ARRIVED[state]}"
+    if column == "result":
+        state = (line["detail"].get("message") or {}).get("state")
+        return f"{line['result']}, {_NOT_ARRIVED[state]}" if state in _NOT_ARRIVED else line["result"]
     claimed = claim_of(line["detail"]) if column == "detail" else None
     if claimed is not None:
         return _text({**line["detail"], CLAIMED: f"{claimed} is in the future; the arrival time is used"}, zone)

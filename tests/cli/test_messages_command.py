@@ -59,7 +59,7 @@ def test_every_error_is_found_before_anything_is_written(run: Run, tmp_path: Pat
     assert done.stderr.splitlines() == [
         f"{bad}:1: sms 'a': unknown property 'tekst'; did you mean 'text'?",
         f"{bad}:1: sms 'a': has no text",
-        f"{bad}:2: push 'b': title: expected end of expression, found word",
+        f"{bad}:2: push 'b': title: this cannot be understood; check it for typing mistakes: {{{{ x y }}}}",
         f"{bad}:3: message 'c': has no template; add at least one of email, sms and push",
         f"{bad}:4: message 'c': is also in {bad}:3",
         f"{bad}:4: message 'c': 'email' is not text",

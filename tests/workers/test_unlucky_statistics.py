@@ -37,7 +37,7 @@ from parcours.db.tables import (
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.contacts import Incoming
 from parcours.db.tables.membership import Chunk
-from parcours.db.tables.outcomes import FailedAt, Waiting
+from parcours.db.tables.outcomes import FailedAt
 from parcours.db.tables.variant_tests import TriedPlace
 from parcours.domain.campaign import StopRule
 from parcours.domain.contacts.membership import Arrival, Departure
@@ -527,19 +527,6 @@ def test_a_rare_reason_among_many_failures(misled: Watched) -> None:
             last = FailedAt(LATER, 2**62)
             assert len(outcomes.failed_at(conn, step_id, "rare", past=last, limit=100)) == 1
             assert len(outcomes.failed_at(conn, step_id, "the shop is away", past=last, limit=100)) == 100
-    assert found == []
-
-
-def test_a_page_of_those_who_are_due_at_one_instant(misled: Watched) -> None:
-    world = misled.world
-    campaign_id = world.read("SELECT id FROM campaign WHERE key = 'c'")[0].id
-    step_id = world.step_id("start")
-    with misled.costly(least=2) as found, undone(world) as conn:
-        page = list(outcomes.waiting(conn, campaign_id, contact_id=None, step_id=step_id, limit=BATCH))
-        last = page[-1]
-        after = Waiting(last.due_at, last.contact_id, last.step_id, last.passage)
-        rest = list(outcomes.waiting(conn, campaign_id, contact_id=None, step_id=step_id, after=after, limit=BATCH))
-        assert len({row.contact_id for row in (*page, *rest)}) == 2 * BATCH
     assert found == []
 
 

@@ -161,6 +161,7 @@ class Planned(BaseModel):
         description="Values that the file states differently: of the campaign (step: null), and of steps.",
     )
     waiting: dict[str, int] = Field(description="Contacts that wait at steps that change.")
+    crowded: list[str] = Field(description="Those of these steps at which more contacts wait than were counted.")
     effects: list[dict[str, Any]] = Field(
         examples=[[{"what": "leaves", "contacts": 12, "detail": "", "sentence": "12 contacts leave"}]],
         description="What the settings do to contacts.",
