@@ -16,7 +16,7 @@ sql = statements(__file__)
 RESULTS = ("done", "skipped", "failed", "yes", "no", "cancelled")
 _ENDS = {"delivered": "sent", "undelivered": "failed", "withdrawn": "cancelled"}
 # Waits of a campaign that a page may count one by one; beyond, it asks the planner.
-WAITS_COUNTED = 150_000
+WAITS_COUNTED = 100_000
 # Messages of a campaign in the outbox that are counted one by one.
 QUEUED_COUNTED = 10_000
 # What is due by now is counted up to here.

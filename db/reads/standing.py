@@ -21,8 +21,8 @@ sql = statements(__file__)
 # What is due for longer than that should have been done by now.
 LATE_AFTER = timedelta(minutes=15)
 # Waits that are read as a whole, shared by the steps at which somebody waits; and blocks of the table beyond.
-WAITS_READ = 20_000
-BLOCKS_READ = 200
+WAITS_READ = 12_000
+BLOCKS_READ = 150
 # Fewer of a step in the sample say nothing of its median.
 LEAST_SAMPLED = 30
 # Messages of a lane.
