@@ -51,6 +51,7 @@ PAGES = (
     *("/campaigns/large/build?add=1&parent=step-9&branch=then&nth=0", "/campaigns/large/build?moving=step-105"),
     *("/campaigns/large/build/review", "/campaigns/large/edit", "/campaigns/large/clone", "/campaigns/large/publish"),
     *("/campaigns/large/pause", "/campaigns/large/delete", "/campaigns/large/versions", "/campaigns/large/versions/1"),
+    "/campaigns/large/versions/1?yaml=1",
     *(
         "/campaigns/large/try",
         "/campaigns/large/ahead",

@@ -39,14 +39,15 @@ def show_versions(request: Request, key: str, site: SiteOf) -> Response:
 
 @router.get("/campaigns/{key}/versions/{version}")
 def show_version(request: Request, key: str, version: int, site: SiteOf) -> Response:
-    """What a version changed, and what it has otherwise than the present one."""
+    """What a version changed; with `yaml` line by line, and what it has otherwise than the present one."""
+    by_line = "yaml" in request.query_params
     with site.engine.connect() as conn:
         found = campaigns.find(conn, key)
         line = campaign_versions.line_of(conn, found, version)
         published = campaigns.listing(conn, [found.id])[0].published
         texts = {
             each: lines_of(conn, found, Stamp(each, published)) if each else []
-            for each in (version - 1, version, found.version)
+            for each in ((version - 1, version, found.version) if by_line else ())
         }
         data = drafts.data_of(conn, found._replace(version=version))
         names = draft_panels.names_in(draft_panels.known_names(conn))
@@ -62,8 +63,9 @@ def show_version(request: Request, key: str, version: int, site: SiteOf) -> Resp
         nodes=nodes,
         made=made,
         words=labels,
-        changed=list(text_difference(texts[version - 1], texts[version])),
-        since=list(text_difference(texts[version], texts[found.version])),
+        by_line=by_line,
+        changed=list(text_difference(texts[version - 1], texts[version])) if by_line else [],
+        since=list(text_difference(texts[version], texts[found.version])) if by_line else [],
     )
 
 

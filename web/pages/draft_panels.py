@@ -138,9 +138,10 @@ def of_step(
     step, problems = found.step, checked.at(key)
     kind = edit.kind_of(step) or Kind.ACTION
     given = step.get("with") if isinstance(step.get("with"), dict) else {}
+    kinds = rule_form.field_kinds(conn)
     try:
         type_ = step_type(kind, str(step.get(kind.value)))
-        fields = panels.widgets(type_, given or {}, known, problems, rule_form.field_kinds(conn))
+        fields = panels.widgets(type_, given or {}, known, problems, kinds)
     except CampaignError:
         type_, fields = None, []
     new = {RefersTo.EMAIL: ("emails", _("New email")), RefersTo.SEGMENT: ("segments", _("New segment")),
@@ -170,7 +171,7 @@ def of_step(
             for each in problems
             if not (each.field.startswith("with.") and each.field.split(".")[1] in shown)
         ],
-        "date_fields": _date_fields(conn),
+        "date_fields": _date_fields(conn, kinds),
         "mode": panels.mode_of(step),
         "after": panels.length_of(step.get("after")),
         "date": {**dict.fromkeys(DATE_NAMES), **date},
@@ -229,9 +230,8 @@ def _with_rule(
     return replace(widget, rule=draft_rules.view(conn, data, problems, widget.id))
 
 
-def _date_fields(conn: Connection) -> list[str]:
-    """Return the fields of contacts that a step may go by, first those that hold dates."""
-    kinds = rule_form.field_kinds(conn)
+def _date_fields(conn: Connection, kinds: Mapping[str, str]) -> list[str]:
+    """Return the fields of contacts that a step may go by, first those that hold dates by `kinds`."""
     return sorted({*ATTRIBUTES, *contacts.field_names(conn)}, key=lambda name: (kinds.get(name) != "date", name))
 
 

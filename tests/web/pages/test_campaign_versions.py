@@ -48,7 +48,7 @@ def test_pages_list_compare_and_roll_back_after_a_review(client: Client, world: 
     assert "a user on this machine" not in french
     # Nobody gave a reason.
     assert re.findall(r'<td data-label="Reason">(.*?)</td>', listed) == ["", ""]
-    shown = text_of(http.get("/campaigns/c/versions/2").text)
+    shown = text_of(http.get("/campaigns/c/versions/2?yaml=1").text)
     assert "- after: 2 days" in shown
     assert "+ after: 5 days" in shown
     path = "/campaigns/c/versions/1/rollback"
@@ -74,16 +74,17 @@ def test_the_page_of_a_version_draws_its_tree_with_what_it_changed(client: Clien
     world.campaign(f"[{{step: keep, {POINT}, after: 5 days}}, {{step: fresh, name: Welcome them, {POINT}}}]")
     http = client()
     first, second, third = (http.get(f"/campaigns/c/versions/{version}").text for version in (1, 2, 3))
-    tree, yaml = first.split("<details", 1)
-    assert [re.findall(r'data-step="(\w+)"', each) for each in (tree, second, third)] == [
+    assert [re.findall(r'data-step="(\w+)"', each) for each in (first, second, third)] == [
         ["keep", "old"],
         ["keep"],
         ["keep", "fresh"],
     ]
     # The first one is no change of anything.
-    assert 'class="step "' in tree
-    assert "No differences." not in text_of(tree)
-    assert "- step: old" in text_of(yaml)
+    assert 'class="step "' in first
+    assert "No differences." not in text_of(first)
+    assert "- step: old" not in text_of(first)
+    assert 'href="/campaigns/c/versions/1?yaml=1"' in first
+    assert "- step: old" in text_of(http.get("/campaigns/c/versions/1?yaml=1").text)
     assert 'class="step changed"' in second
     assert "Removed steps: +1 point" in text_of(second)
     assert 'class="step added"' in third

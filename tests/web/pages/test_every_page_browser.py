@@ -82,7 +82,7 @@ PAGES: Mapping[str, tuple[str, ...]] = {
     "/campaigns/{key}/publish": ("/campaigns/c/publish",),
     "/campaigns/{key}/try": ("/campaigns/c/try",),
     "/campaigns/{key}/versions": ("/campaigns/c/versions",),
-    "/campaigns/{key}/versions/{version}": ("/campaigns/c/versions/2",),
+    "/campaigns/{key}/versions/{version}": ("/campaigns/c/versions/2", "/campaigns/c/versions/1?yaml=1"),
     "/campaigns/{key}/versions/{version}/rollback": ("/campaigns/c/versions/1/rollback",),
     "/campaigns/{key}/{tab}": tuple(
         f"/campaigns/c/{tab}" for tab in ("decisions", "actions", "conditions", "contacts", "failures")
