@@ -389,14 +389,29 @@ def _reads_campaigns(asked: InCampaigns) -> Reads:
     return campaigns | {touched.TIMEZONE} | asked.added.reads_of_period()
 
 
+def _added_by_date(batch: Batch[InCampaigns]) -> Callable[[Contact, datetime], bool]:
+    """Return the test whether a contact was added before or after the date that is given, if one is."""
+    added = batch.properties.added
+    day = None if added is None else added.date
+    sign = "lt" if added is not None and added.operator == "before" else "gte"
+    test = by_zone(batch, lambda zone: None if day is None else operators.test(sign, day, zone))
+
+    def passes(contact: Contact, at: datetime) -> bool:
+        dated = test(contact)
+        return dated is None or dated(at, batch.now)
+
+    return passes
+
+
 def _campaign_flips(batch: Batch[InCampaigns]) -> list[datetime | None]:
-    keys, added = _keys(batch), batch.properties.added
+    keys, added, by_date = _keys(batch), batch.properties.added, _added_by_date(batch)
     present = batch.world.campaigns
     return [
         None
         if added is None
+        # Of a campaign that fails the date, the answer does not depend, however long it lasts.
         else added.first_turn(
-            (at for key, at in present.get(each.id, {}).items() if key in keys),
+            [at for key, at in present.get(each.id, {}).items() if key in keys and by_date(each, at)],
             batch.now,
             zone_of(each.timezone, batch.zone),
         )
@@ -434,17 +449,12 @@ def in_campaigns(batch: Batch[InCampaigns]) -> list[bool]:
     wait.
     """
     # Source: Mautic 5 counts who was removed, and ignores timezones; here neither is so.
-    keys, added = _keys(batch), batch.properties.added
-    day = None if added is None else added.date
-    sign = "lt" if added is not None and added.operator == "before" else "gte"
-    test = by_zone(batch, lambda zone: None if day is None else operators.test(sign, day, zone))
+    keys, added, by_date = _keys(batch), batch.properties.added, _added_by_date(batch)
 
     def in_time(contact: Contact, at: datetime) -> bool:
         if added is None:
             return True
-        dated = test(contact)
-        zone = zone_of(contact.timezone, batch.zone)
-        return (dated is None or dated(at, batch.now)) and added.covers(at, batch.now, zone)
+        return by_date(contact, at) and added.covers(at, batch.now, zone_of(contact.timezone, batch.zone))
 
     present = batch.world.campaigns
     return [

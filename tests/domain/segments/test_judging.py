@@ -130,6 +130,19 @@ def test_no_change_by_time_of_a_list_is_missed(name: str, operator: str) -> None
         _assert_no_change_is_missed(asked, person, now)
 
 
+def test_a_campaign_that_fails_the_date_hides_no_change_of_another() -> None:
+    added = {"within": "30 days", "operator": "before", "date": "2026-02-28"}
+    asked = as_condition(
+        {"condition": "contact.campaigns", "with": {"campaigns": ["spring", "autumn"], "added": added}}
+    )
+    spring, autumn = datetime(2026, 2, 20, 9, tzinfo=UTC), datetime(2026, 3, 5, 9, tzinfo=UTC)
+    person = Person(contact(), campaigns={"spring": spring, "autumn": autumn})
+    now = datetime(2026, 3, 10, tzinfo=UTC)
+    [changes_at] = judging.next_change(asked, [person.contact], world_of([person]), now, ZONE)
+    assert changes_at == spring + timedelta(days=30, microseconds=1)
+    _assert_no_change_is_missed(asked, person, now)
+
+
 @given(st.data())
 @settings(max_examples=20, deadline=None)
 def test_no_change_of_a_whole_rule_is_missed(data: st.DataObject) -> None:
