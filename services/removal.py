@@ -111,6 +111,7 @@ def delete_form(conn: Connection, key: str) -> None:
     used = users_of(conn, RefersTo.FORM, key)
     if used:
         raise CampaignError(f"form {key!r} cannot be deleted: {used.sentence}")
+    campaigns.read_by_index(conn)
     forms.delete(conn, key)
 
 
