@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import MAXYEAR, datetime
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from sqlalchemy import Connection
 from parcours.db.tables import contacts
 from parcours.domain import gate
 from parcours.domain.campaign_file.model import dotted
-from parcours.domain.errors import NotFoundError
+from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.invalid_values import why_invalid
 from parcours.web.context import Site, site_of
 from parcours.web.problems import ProblemError, problems
@@ -186,3 +187,14 @@ def contact_id(conn: Connection, key: str) -> int:
     if found is None:
         raise NotFoundError("contact", key)
     return found
+
+
+@contextmanager
+def refused_as_conflict() -> Iterator[None]:
+    """Answer 409 to what is refused within the block, and 404 to what is not there."""
+    try:
+        yield
+    except NotFoundError:
+        raise
+    except CampaignError as error:
+        raise ProblemError(409, str(error)) from None

@@ -29,6 +29,7 @@ from parcours.web.api.common import (
     checked_json,
     documented,
     page_by_key,
+    refused_as_conflict,
     unusable,
 )
 from parcours.web.paging import address
@@ -249,13 +250,8 @@ def put_email(
 )
 def delete_email(site: SiteOf, _who: Manager, email: str) -> None:
     """Only if nothing uses it. Its figures and the messages that were sent stay."""
-    with site.engine.begin() as conn:
-        try:
-            removal.delete_email(conn, email)
-        except NotFoundError:
-            raise
-        except CampaignError as error:
-            raise ProblemError(409, str(error)) from None
+    with refused_as_conflict(), site.engine.begin() as conn:
+        removal.delete_email(conn, email)
 
 
 def _email(email: emails.Email) -> EmailResource:

@@ -29,6 +29,7 @@ from parcours.web.api.common import (
     body,
     documented,
     page_by_key,
+    refused_as_conflict,
     unusable,
 )
 from parcours.web.paging import address
@@ -148,13 +149,8 @@ def map_fields(
 )
 def delete_form(site: SiteOf, _who: Manager, form: str) -> None:
     """Only if nothing uses it. Its submissions are deleted with it."""
-    with site.engine.begin() as conn:
-        try:
-            removal.delete_form(conn, form)
-        except NotFoundError:
-            raise
-        except CampaignError as error:
-            raise ProblemError(409, str(error)) from None
+    with refused_as_conflict(), site.engine.begin() as conn:
+        removal.delete_form(conn, form)
 
 
 def _checked(mapping: dict[str, str | None]) -> dict[str, str | None]:

@@ -16,7 +16,7 @@ from parcours.db.reads import listings
 from parcours.db.reads.listings import FIRST
 from parcours.db.tables import rebuilds, rules, segments
 from parcours.db.tables.segments import COUNTED, SegmentLine
-from parcours.domain.errors import CampaignError, NotFoundError
+from parcours.domain.errors import NotFoundError
 from parcours.domain.keys import checked_key
 from parcours.domain.segments.file import SegmentFile, check
 from parcours.domain.segments.parsing import MAX_DEPTH
@@ -52,6 +52,7 @@ from parcours.web.api.common import (
     documented,
     page_by_key,
     place_of,
+    refused_as_conflict,
     unusable,
 )
 from parcours.web.context import Site
@@ -336,13 +337,8 @@ def put_segment(
 )
 def delete_segment(site: SiteOf, _who: Manager, segment: str) -> None:
     """Only if no campaign and no rule uses it. The contacts stay."""
-    with site.engine.begin() as conn:
-        try:
-            segment_removal.delete(conn, segment, zone=site.zone)
-        except NotFoundError:
-            raise
-        except CampaignError as error:
-            raise ProblemError(409, str(error)) from None
+    with refused_as_conflict(), site.engine.begin() as conn:
+        segment_removal.delete(conn, segment, zone=site.zone)
 
 
 @router.get("/segments/{segment:path}", summary="Get a segment")

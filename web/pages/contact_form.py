@@ -24,7 +24,7 @@ from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, pages_router
-from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.rendering import ask_for_good, redirect, render
 from parcours.web.paging import address
 from parcours.web.security.access import FormBody
 
@@ -160,18 +160,16 @@ def ask_erase(request: Request, site: SiteOf, key: str) -> Response:
     with site.engine.connect() as conn:
         contact = found_contact(conn, key)
     own = address("contacts", contact.key)
-    return render(
+    return ask_for_good(
         request,
-        "confirm.html",
+        own,
+        "erase",
         question=_("Erase {contact}?", contact=full_name(contact.fields) or contact.key),
         consequences=[
             _("All data about the contact is deleted: attributes, history, messages and memberships."),
             _("This cannot be undone. To stop messages only, edit the contact and set “do not contact”."),
         ],
-        action=f"{own}/erase",
-        back=own,
         label=_("Erase"),
-        dangerous=True,
     )
 
 

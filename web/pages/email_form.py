@@ -27,7 +27,7 @@ from parcours.web.i18n.language import _, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.emails import PREVIEW_HEADERS, note_of, preview_of, version_name
-from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.rendering import ask_for_good, redirect, render
 from parcours.web.pages.samples import sample_of
 from parcours.web.pages.used import used_page
 from parcours.web.paging import address
@@ -237,18 +237,16 @@ def ask_delete(request: Request, site: SiteOf, key: str, who: VisitorOf) -> Resp
     own = address("emails", key)
     if used:
         return used_page(request, used, who, name=email.title, listed=("/emails", _("Emails")), back=own)
-    return render(
+    return ask_for_good(
         request,
-        "confirm.html",
+        own,
+        "delete",
         question=_("Delete the email “{name}”?", name=email.title),
         consequences=[
             _("Its texts, variants and translations are deleted. Its figures and the sent messages stay."),
             _("This cannot be undone."),
         ],
-        action=f"{own}/delete",
-        back=own,
         label=_("Delete"),
-        dangerous=True,
     )
 
 

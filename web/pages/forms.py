@@ -24,7 +24,7 @@ from parcours.web.context import Site
 from parcours.web.i18n.language import _
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.contacts import A_PAGE, LATEST, text_of
-from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.rendering import ask_for_good, redirect, render
 from parcours.web.pages.used import used_page
 from parcours.web.paging import address, instant_of, next_address, page_of, written
 
@@ -113,19 +113,17 @@ def ask_delete(request: Request, site: SiteOf, key: str, who: VisitorOf) -> Resp
     own = address("forms", key)
     if used:
         return used_page(request, used, who, name=found.name, listed=("/forms", _("Forms")), back=own)
-    return render(
+    return ask_for_good(
         request,
-        "confirm.html",
+        own,
+        "delete",
         question=_("Delete the form “{name}”?", name=found.name),
         consequences=[
             _("Its submissions are deleted. The contacts and their history stay."),
             _("Web pages that contain the form can no longer send it."),
             _("This cannot be undone."),
         ],
-        action=f"{own}/delete",
-        back=own,
         label=_("Delete"),
-        dangerous=True,
     )
 
 

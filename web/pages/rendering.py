@@ -119,6 +119,22 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     return answer
 
 
+def ask_for_good(
+    request: Request, own: str, verb: str, *, question: str, consequences: list[str], label: str
+) -> Response:
+    """Return the page that asks before something at an address of its own is gone for good."""
+    return render(
+        request,
+        "confirm.html",
+        question=question,
+        consequences=consequences,
+        action=f"{own}/{verb}",
+        back=own,
+        label=label,
+        dangerous=True,
+    )
+
+
 def render_error(status: int, text: str) -> HTMLResponse:
     """Return the page of an error. Nothing but the template is needed for it, so it cannot fail in turn."""
     return _page("error.html", status, status=status, sentence=text)

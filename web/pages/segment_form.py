@@ -24,7 +24,7 @@ from parcours.web.context import Site
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, draft_choice, pages_router, rule_form
-from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.rendering import ask_for_good, redirect, render
 from parcours.web.pages.rule_form import RuleForm
 from parcours.web.paging import address
 from parcours.web.security.access import FormBody
@@ -184,18 +184,16 @@ def ask_delete(request: Request, site: SiteOf, key: str) -> Response:
             unreadable=[(each, names.get(each, each), told(why)) for each, why in used.unreadable.items()],
             back=own,
         )
-    return render(
+    return ask_for_good(
         request,
-        "confirm.html",
+        own,
+        "delete",
         question=_("Delete the segment “{name}”?", name=segment.name),
         consequences=[
             _("The contacts stay; only their membership of the segment is deleted."),
             _("This cannot be undone."),
         ],
-        action=f"{own}/delete",
-        back=own,
         label=_("Delete"),
-        dangerous=True,
     )
 
 
