@@ -1,8 +1,9 @@
-"""What may use an email or a form: campaigns, drafts, rules of segments, marketing messages, and what is to be sent."""
+"""What may use an email, a form or a segment: campaigns, drafts, rules, messages, and what is to be sent."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection
@@ -26,9 +27,12 @@ class Mention(NamedTuple):
     content: Any
 
 
-def mentions(conn: Connection, key: str) -> list[Mention]:
-    """Return whatever has a key as a text in it. A message has it only as the key of its email."""
-    given = {"key": key, "plain": json.dumps(key, ensure_ascii=False), "escaped": json.dumps(key)}
+def mentions(conn: Connection, key: str, fed: Collection[int] = ()) -> list[Mention]:
+    """Return whatever has a key as a text in it, and the campaigns `fed` by what has it.
+
+    A message has it only as the key of its email.
+    """
+    given = {"key": key, "fed": list(fed), "plain": json.dumps(key, ensure_ascii=False), "escaped": json.dumps(key)}
     return [
         Mention(
             row.kind, row.id, row.key, row.name, row.owner, None if row.content is None else json.loads(row.content)

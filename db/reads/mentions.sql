@@ -1,11 +1,12 @@
 -- name: mentions
 -- What has a text that is the key; whether it means what has this key, its reader knows. Keys are given as both
--- ways in which JSON writes them.
+-- ways in which JSON writes them. Campaigns that are fed by it are among them whatever their definition says.
 SELECT 'campaign' AS kind, campaign.id, campaign.key, campaign.name, NULL AS owner, NULL AS content
 FROM campaign
 JOIN campaign_version AS version ON version.campaign_id = campaign.id AND version.version = campaign.version
 WHERE campaign.deleted_at IS NULL
-  AND (strpos(version.definition::text, :plain) > 0 OR strpos(version.definition::text, :escaped) > 0)
+  AND (campaign.id = ANY (CAST(:fed AS int[]))
+       OR strpos(version.definition::text, :plain) > 0 OR strpos(version.definition::text, :escaped) > 0)
 UNION ALL
 SELECT 'draft', draft.id, coalesce(campaign.key, ''),
        coalesce(nullif(snapshot.file ->> 'name', ''), campaign.name, snapshot.file ->> 'campaign', ''), draft.owner,

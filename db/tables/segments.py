@@ -112,11 +112,6 @@ def listed(
     return [SegmentLine(*row) for row in conn.execute(statements(__file__)["listed"], given)]
 
 
-def rules_that_ask(conn: Connection, segment_id: int) -> list[str]:
-    """Return the keys of other segments whose rules ask for a segment."""
-    return list(conn.execute(statements(__file__)["rules_that_ask"], {"segment_id": segment_id}).scalars())
-
-
 def delete(conn: Connection, segment_id: int) -> None:
     """Delete a segment and its memberships. Nothing may use it; campaigns that are deleted forget it."""
     for name in ("forget_members", "forget_sources", "delete"):

@@ -60,11 +60,6 @@ CROSS JOIN LATERAL (
 WHERE segment.goal_of IS NULL
 ORDER BY segment.key;
 
--- name: rules_that_ask
-SELECT key FROM segment
-WHERE id <> :segment_id AND 'segments.' || CAST(:segment_id AS text) = ANY (reads)
-ORDER BY key;
-
 -- name: forget_members
 DELETE FROM segment_member WHERE segment_id = :segment_id;
 

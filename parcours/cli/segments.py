@@ -25,7 +25,7 @@ from parcours.producers.files.contacts import Named, contact_file
 from parcours.producers.files.options import parse as parse_options
 from parcours.producers.files.rows import RejectedRow
 from parcours.producers.files.segments import SegmentDocument, read
-from parcours.services import manual_changes, segment_explained, segment_plan, segment_removal, segment_rules
+from parcours.services import manual_changes, removal, segment_explained, segment_plan, segment_rules
 from parcours.services.segment_explained import in_words
 from parcours.services.segment_json import definition, segment_json
 from parcours.services.segment_plan import SegmentPlan
@@ -314,13 +314,13 @@ def delete(
     key: SegmentKey,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete a segment that no campaign and no rule uses. Its contacts stay."""
+    """Delete a segment that no campaign, no draft and no rule uses. Its contacts stay."""
     here = session()
     key = key.strip()
     with here.engine.begin() as conn:
         if not yes and sys.stdin.isatty() and sys.stdout.isatty():
             typer.confirm(f"Delete the segment {key}? Its contacts stay.", abort=True)
-        segment_removal.delete(conn, key, zone=here.zone)
+        removal.delete_segment(conn, key)
     here.say(f"Segment {key} is deleted.")
 
 

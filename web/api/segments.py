@@ -26,9 +26,9 @@ from parcours.producers.files.segments import read_text
 from parcours.services import (
     contact_export,
     manual_changes,
+    removal,
     segment_explained,
     segment_plan,
-    segment_removal,
     segment_rules,
 )
 from parcours.services.contact_export import Format
@@ -331,14 +331,14 @@ def put_segment(
     responses={
         409: {
             "content": {PROBLEM: {}},
-            "description": "Campaigns or rules use the segment, or may: a campaign cannot be read.",
+            "description": "Campaigns, drafts or rules use the segment, or may: a campaign cannot be read.",
         }
     },
 )
 def delete_segment(site: SiteOf, _who: Manager, segment: str) -> None:
-    """Only if no campaign and no rule uses it. The contacts stay."""
+    """Only if no campaign, no draft and no rule uses it. The contacts stay."""
     with refused_as_conflict(), site.engine.begin() as conn:
-        segment_removal.delete(conn, segment, zone=site.zone)
+        removal.delete_segment(conn, segment)
 
 
 @router.get("/segments/{segment:path}", summary="Get a segment")

@@ -18,14 +18,16 @@ from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import KEY_LENGTH
 from parcours.domain.segments import editing, parsing
 from parcours.domain.segments.file import SegmentFile
-from parcours.services import contact_export, rule_count, segment_plan, segment_removal, segment_rules
+from parcours.domain.steps.types import RefersTo
+from parcours.services import contact_export, removal, rule_count, segment_plan, segment_rules
 from parcours.services.segment_json import definition
 from parcours.web.context import Site
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, draft_choice, pages_router, rule_form
+from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router, rule_form
 from parcours.web.pages.rendering import ask_for_good, redirect, render
 from parcours.web.pages.rule_form import RuleForm
+from parcours.web.pages.used import used_page
 from parcours.web.paging import address
 from parcours.web.security.access import FormBody
 from parcours.workers import rebuilding
@@ -160,30 +162,14 @@ def apply(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
 
 
 @router.get("/segments/{key:path}/delete", dependencies=FOR_EDITORS)
-def ask_delete(request: Request, site: SiteOf, key: str) -> Response:
+def ask_delete(request: Request, site: SiteOf, key: str, who: VisitorOf) -> Response:
     """Say what deleting a segment means, or what uses it."""
     with site.engine.connect() as conn:
         segment = _found(conn, key)
-        used = segment_removal.users_of(conn, key, site.zone)
-        names = {row.key: row.name for row in campaigns.listing(conn)}
-        stored = {line.key: line.name for line in segments.listed(conn, most=0)}
+        used = removal.users_of(conn, RefersTo.SEGMENT, key)
     own = address("segments", key)
     if used:
-        return render(
-            request,
-            "used.html",
-            name=segment.name,
-            all=("/segments", _("Segments")),
-            users=[
-                *((_("Campaign"), names.get(each, each), address("campaigns", each)) for each in used.campaigns),
-                *(
-                    (_("Rule of the segment"), stored.get(each, each), address("segments", each))
-                    for each in used.segments
-                ),
-            ],
-            unreadable=[(each, names.get(each, each), told(why)) for each, why in used.unreadable.items()],
-            back=own,
-        )
+        return used_page(request, used, who, name=segment.name, listed=("/segments", _("Segments")), back=own)
     return ask_for_good(
         request,
         own,
@@ -203,7 +189,7 @@ def delete(request: Request, site: SiteOf, key: str) -> Response:
     with site.engine.begin() as conn:
         segment = _found(conn, key)
         try:
-            segment_removal.delete(conn, key, zone=site.zone)
+            removal.delete_segment(conn, key)
         except CampaignError:
             return redirect(request, f"{address('segments', key)}/delete")
     return redirect(request, "/segments", flash=_("The segment “{name}” was deleted.", name=segment.name))

@@ -175,6 +175,11 @@ def test_a_segment_is_not_deleted_while_nobody_can_know_whether_such_a_campaign_
     http: TestClient, world: World, run: Run
 ) -> None:
     world.contacts("ben", segment="other")
+    world.write(
+        "UPDATE campaign_version SET definition = CAST(jsonb_set(CAST(definition AS jsonb), '{steps,0,with}', "
+        "'{\"list\": \"other\"}') AS json) WHERE campaign_id = (SELECT id FROM campaign WHERE key = 'bad')"
+    )
+    world.segment("free")
     said = damage(world, "a type that is not installed")
     told = "whether it is used cannot be checked in campaigns that cannot be read: bad (unknown action 'crm.note'"
     done = run("segments", "delete", "other", "--yes")
@@ -186,7 +191,8 @@ def test_a_segment_is_not_deleted_while_nobody_can_know_whether_such_a_campaign_
     assert ("still used" in page, said in page, "cannot be checked in these campaigns" in page) == (False, True, True)
     french = text_of(http.get("/segments/other/delete", headers=FRENCH).text)
     assert "Impossible de vérifier s’il est utilisé" in french
-    # What feeds it is known all the same.
+    # Another segment does not stand in it, and what feeds it is known all the same.
+    assert run("segments", "delete", "free", "--yes").returncode == 0
     both = run("segments", "delete", "everyone", "--yes").stderr
     assert "it is used by campaigns bad, good; remove it there first" in both.replace("good, bad", "bad, good")
     assert run("campaigns", "delete", "bad", "--yes").returncode == 0
