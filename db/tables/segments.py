@@ -78,6 +78,12 @@ def users(conn: Connection, segment_id: int) -> list[str]:
     return list(conn.execute(statements(__file__)["users"], {"segment_id": segment_id}).scalars())
 
 
+def titles(conn: Connection, *, sources: bool = False) -> dict[str, str]:
+    """Return what all segments are called, by key; with `sources`, those that a campaign may enter contacts from."""
+    rows = conn.execute(statements(__file__)["titles"], {"sources": sources})
+    return {row.key: row.name for row in rows}
+
+
 # Pages and the REST interface count members of a segment one by one up to here.
 COUNTED = 100_000
 # Of all segments of a page together.

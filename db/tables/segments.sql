@@ -140,5 +140,10 @@ WITH leaving AS (
 )
 SELECT contact_id FROM leaving WHERE active ORDER BY contact_id;
 
+-- name: titles
+SELECT key, name FROM segment
+WHERE goal_of IS NULL AND (NOT CAST(:sources AS boolean) OR (public AND published))
+ORDER BY key;
+
 -- name: names
 SELECT key, name FROM segment WHERE key = ANY (CAST(:keys AS text[]));

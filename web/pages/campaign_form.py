@@ -413,7 +413,7 @@ def _form(
     stale: Stale | None = None,
     status: int = 200,
 ) -> Response:
-    counted = segments.counted_of(len(segments.listed(conn, most=0)))
+    counted = segments.counted_of(len(segments.titles(conn)))
     usable = [line for line in segments.listed(conn, most=counted) if line.public and line.published]
     sources = [form for form in forms.listed(conn) if not form.standalone]
     return render(

@@ -39,16 +39,14 @@ def show_versions(request: Request, key: str, site: SiteOf) -> Response:
 
 @router.get("/campaigns/{key}/versions/{version}")
 def show_version(request: Request, key: str, version: int, site: SiteOf) -> Response:
-    """What a version changed; with `yaml` line by line, and what it has otherwise than the present one."""
-    by_line = "yaml" in request.query_params
+    """What a version changed; with `yaml` line by line, or with `yaml=present` what the present one has otherwise."""
+    by_line = request.query_params.get("yaml")
     with site.engine.connect() as conn:
         found = campaigns.find(conn, key)
         line = campaign_versions.line_of(conn, found, version)
         published = campaigns.listing(conn, [found.id])[0].published
-        texts = {
-            each: lines_of(conn, found, Stamp(each, published)) if each else []
-            for each in ((version - 1, version, found.version) if by_line else ())
-        }
+        compared = (version, found.version) if by_line == "present" else (version - 1, version) if by_line else ()
+        texts = [lines_of(conn, found, Stamp(each, published)) if each else [] for each in compared]
         data = drafts.data_of(conn, found._replace(version=version))
         names = draft_panels.names_in(draft_panels.known_names(conn))
         made = None
@@ -64,8 +62,7 @@ def show_version(request: Request, key: str, version: int, site: SiteOf) -> Resp
         made=made,
         words=labels,
         by_line=by_line,
-        changed=list(text_difference(texts[version - 1], texts[version])) if by_line else [],
-        since=list(text_difference(texts[version], texts[found.version])) if by_line else [],
+        changed=list(text_difference(*texts)) if texts else [],
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
@@ -231,7 +231,7 @@ def _found(conn: Connection, id_: int) -> StoredImport:
 def _ask(request: Request, site: Any, error: str | None = None) -> Response:
     with site.engine.connect() as conn:
         latest = imports.latest(conn, LISTED)
-        known = segments.listed(conn, most=0)
+        known = segments.titles(conn)
     return render(
         request,
         "contacts/import.html",
@@ -245,8 +245,8 @@ def _ask(request: Request, site: Any, error: str | None = None) -> Response:
     )
 
 
-def _segment_choices(known: Sequence[segments.SegmentLine]) -> list[tuple[str, str]]:
-    return [("", _("No segment")), *((line.key, line.name) for line in known)]
+def _segment_choices(known: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [("", _("No segment")), *known.items()]
 
 
 def _segment_named(conn: Connection, name: str) -> str:
@@ -254,7 +254,7 @@ def _segment_named(conn: Connection, name: str) -> str:
     key = slug(name)
     if not key:
         # A name of other letters than ours.
-        key = fresh_key("segment", {line.key for line in segments.listed(conn, most=0)})
+        key = fresh_key("segment", set(segments.titles(conn)))
     if segments.find(conn, key) is None:
         segments.save(conn, key, name=name, public=True, published=True)
     return key
@@ -269,7 +269,7 @@ def _preview(
     except CampaignError as problem:
         error = _for_pages(str(problem))
     with site.engine.connect() as conn:
-        known = segments.listed(conn, most=0)
+        known = segments.titles(conn)
     heads = list(dict.fromkeys(name for row in look.first for name in row))
     # Those that mean something first; in their order where all are shown.
     several = look.columns if len(look.columns) <= MOST_COLUMNS else sorted(look.columns, key=_is_plain)[:MOST_COLUMNS]

@@ -227,9 +227,7 @@ class DraftOperation:
         values["entry"] = self.entry()
         given = before["sources"] if isinstance(before.get("sources"), dict) else {}
         sources: dict[str, Any] = {
-            "segments": self.picked(
-                "segments", lambda: [(row.key, row.name) for row in segments.listed(self.conn, most=0)]
-            ),
+            "segments": self.picked("segments", self.segments),
             "forms": self.picked("forms", lambda: [(row.key, row.name) for row in forms.listed(self.conn)]),
             **{name: setting_rows.read(form, name, given.get(name)) for name in ("events", "dates")},
         }
@@ -256,7 +254,7 @@ class DraftOperation:
         )
 
     def segments(self) -> list[tuple[str, str]]:
-        return [(row.key, row.name) for row in segments.listed(self.conn, most=0)]
+        return list(segments.titles(self.conn).items())
 
     def picked(self, name: str, known: Callable[[], list[tuple[str, str]]]) -> list[str]:
         """Return the keys that are ticked, and the one that was searched for, by its key or its name."""

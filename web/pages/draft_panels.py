@@ -52,8 +52,8 @@ router = pages_router()
 
 # Things that a picker offers; whoever has more writes the key.
 MOST_CHOICES = 500
-# Contacts who wait at the chosen step are counted up to here.
-MOST_WAITING = 10_000
+# Contacts who wait at the chosen step, and members of a segment, are counted up to here.
+MOST_COUNTED = 10_000
 ENTRY = ("most", "rate")
 # Choices that are shown at once; of more, one searches.
 MANY = 12
@@ -68,7 +68,7 @@ _OF_A_ROW = re.compile(r"(exit\.\d|sources\.(events|dates)\.\d|goal(\.|$)|entry\
 def known_names(conn: Connection) -> dict[RefersTo, list[PanelChoice]]:
     """Return what steps may refer to besides steps, by its names."""
     made: dict[RefersTo, list[PanelChoice]] = {
-        RefersTo.SEGMENT: [PanelChoice(each.key, each.name) for each in segments.listed(conn, most=0)],
+        RefersTo.SEGMENT: [PanelChoice(*each) for each in segments.titles(conn).items()],
         RefersTo.FORM: [PanelChoice(each.key, each.name) for each in forms.listed(conn)],
         RefersTo.EMAIL: [PanelChoice(*each) for each in emails.titles(conn).items()],
         RefersTo.STAGE: [PanelChoice(each.key, each.name) for each in stages.listed(conn)],
@@ -119,10 +119,10 @@ def _first(found: StepType) -> str:
 
 
 def _waiting(conn: Connection, bench: Bench, key: str) -> int:
-    """Return how many contacts wait at a step of the campaign as it runs, counted up to `MOST_WAITING`."""
+    """Return how many contacts wait at a step of the campaign as it runs, counted up to `MOST_COUNTED`."""
     steps = [] if bench.found is None else campaigns.steps(conn, bench.found.id)
     ids = [each.id for each in steps if each.key == key and each.removed_at is None]
-    return waits.count_up_to(conn, ids, MOST_WAITING).get(ids[0], 0) if ids else 0
+    return waits.count_up_to(conn, ids, MOST_COUNTED).get(ids[0], 0) if ids else 0
 
 
 def of_step(
@@ -165,7 +165,7 @@ def of_step(
         **live,
         "raw": None if type_ is not None else write(given or {}),
         "waiting": _waiting(conn, bench, key),
-        "most_waiting": MOST_WAITING,
+        "most_waiting": MOST_COUNTED,
         "loose": [
             each.sentence
             for each in problems
@@ -253,11 +253,10 @@ def of_settings(
     sources = data.get("sources") if isinstance(data.get("sources"), dict) else {}
     assert isinstance(sources, dict)
     picked = _listed(sources.get("segments"))
-    usable = [each for each in segments.listed(conn, most=0) if each.public and each.published]
+    sourced = segments.titles(conn, sources=True)
     # Of many, those that are chosen are shown, and their members counted.
-    shown = [each.key for each in usable if len(usable) <= MANY or each.key in picked]
-    counted = segments.counted_of(len(shown))
-    lines = segments.listed(conn, most=counted, counted=shown)
+    shown = [key for key in sourced if len(sourced) <= MANY or key in picked]
+    lines = segments.listed(conn, most=MOST_COUNTED, counted=shown)
     usable = [each for each in lines if each.public and each.published]
     picked_forms = _listed(sources.get("forms"))
     campaign_forms = [each for each in forms.listed(conn) if not each.standalone]
@@ -319,7 +318,7 @@ def of_settings(
             **{name: write(each).strip() if each else "" for name, each in lists.items()},
         },
         "errors": errors,
-        "counted": counted,
+        "counted": MOST_COUNTED,
         "categories": campaigns.categories(conn),
         "timezones": identity.timezones(),
         "zone": zone.key,

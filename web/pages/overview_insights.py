@@ -66,8 +66,9 @@ def insights_of(
 ) -> dict[str, Any]:
     """Return what the template shows. `titles`: what emails are called, by key; `why_not`: why it does not run."""
     emails, found = insights(conn, campaign, figures, why_not=why_not, now=now)
-    lines = {each.step: _line(campaign, campaign.by_key[each.step], each, found, now) for each in found.steps}
     waiting = sorted((each for each in found.steps if each.waiting), key=lambda each: -each.waiting)
+    shown = {each.step: each for each in (*found.stuck, *found.unanswered, *waiting[:MOST_STEPS])}
+    lines = {key: _line(campaign, campaign.by_key[key], each, found, now) for key, each in shown.items()}
     return {
         "has_emails": bool(emails.emails),
         "weak": [_weak(each, emails, titles) for each, _email in emails.named],

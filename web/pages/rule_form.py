@@ -150,7 +150,7 @@ class RuleChoices:
         """Return what there is now."""
         return cls(
             {
-                RefersTo.SEGMENT: [(line.key, line.name) for line in segments.listed(conn, most=0)],
+                RefersTo.SEGMENT: list(segments.titles(conn).items()),
                 RefersTo.EMAIL: [(each.key, each.key) for each in emails.listed(conn)],
                 RefersTo.FORM: [(each.key, each.name) for each in forms.listed(conn)],
             },

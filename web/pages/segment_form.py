@@ -100,7 +100,7 @@ def edit(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
         file = draft.file(key)
         plans = segment_plan.plan(conn, [file], forget=False, now=database_now(conn), zone=site.zone)
         names = {row.key: row.name for row in campaigns.listing(conn)}
-        stored = {line.key: line.name for line in segments.listed(conn, most=0)}
+        stored = segments.titles(conn)
     return render(
         request,
         "segments/review.html",

@@ -18,7 +18,7 @@ def show(request: Request, site: SiteOf) -> Response:
     with site.engine.connect() as conn:
         done = {
             "contacts": bool(listings.contacts(conn, found=None, before=listings.FIRST, limit=1).rows),
-            "segments": bool(segments.listed(conn, most=0, limit=1)),
+            "segments": bool(segments.titles(conn)),
             "emails": bool(emails.listed(conn)),
         }
         rows = campaigns.listing(conn)

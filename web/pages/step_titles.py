@@ -31,7 +31,11 @@ def titled(conn: Connection, campaign: Campaign) -> tuple[Campaign, Names]:
     )
     titles = {step.key: _title(step, names) for step in campaign.steps.values() if step.type.jumps is None}
     names = {**names, RefersTo.STEP: titles}
-    steps = {id_: replace(step, name=_title(step, names)) for id_, step in campaign.steps.items()}
+    # A jump is called by the title of where it leads.
+    steps = {
+        id_: replace(step, name=titles[step.key] if step.key in titles else _title(step, names))
+        for id_, step in campaign.steps.items()
+    }
     return replace(campaign, steps=steps), names
 
 

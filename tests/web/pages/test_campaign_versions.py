@@ -84,7 +84,10 @@ def test_the_page_of_a_version_draws_its_tree_with_what_it_changed(client: Clien
     assert "No differences." not in text_of(first)
     assert "- step: old" not in text_of(first)
     assert 'href="/campaigns/c/versions/1?yaml=1"' in first
-    assert "- step: old" in text_of(http.get("/campaigns/c/versions/1?yaml=1").text)
+    changed, since = (text_of(http.get(f"/campaigns/c/versions/1?yaml={which}").text) for which in ("1", "present"))
+    assert "+ - step: old" in changed
+    assert "- - step: old" in since
+    assert "Compare with the present version" not in third
     assert 'class="step changed"' in second
     assert "Removed steps: +1 point" in text_of(second)
     assert 'class="step added"' in third
