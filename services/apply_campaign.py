@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from parcours.db import merge_locks
-from parcours.db.tables import campaigns, erasure, outcomes, rules, runs, scores, segments, waits
+from parcours.db.tables import campaigns, erasure, named, outcomes, rules, runs, scores, segments, waits
 from parcours.db.tables import membership as memberships
 from parcours.db.tables.campaigns import StoredStep
 from parcours.db.tables.membership import Root
@@ -21,14 +21,14 @@ from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.contacts.touched import CAMPAIGNS
 from parcours.domain.errors import CampaignError
 from parcours.domain.segments import rule as tree
-from parcours.domain.steps.types import Kind
+from parcours.domain.steps.types import Kind, RefersTo
 from parcours.domain.time import schedule
 from parcours.domain.time.text import iso
 from parcours.domain.time.zones import zone_of
 from parcours.domain.walk.rows import Member, OutcomeRow, Wait
 from parcours.domain.walk.walk import deadline, first_due
 from parcours.services import segment_rules
-from parcours.services.campaign_plan import CampaignPlan, has_rules
+from parcours.services.campaign_plan import CampaignPlan, has_rules, references
 from parcours.workers import membership
 
 # Characters of a message that says why.
@@ -37,6 +37,8 @@ MOST_MESSAGE = 500
 AT_ONCE = 5_000
 # Contact ids in which one statement looks for waits that a removed step lost.
 IDS_AT_ONCE = 50_000
+# Without which a campaign cannot be stored.
+_NEEDED: dict[RefersTo, named.What] = {RefersTo.SEGMENT: "segments", RefersTo.FORM: "forms"}
 
 
 class OutdatedPlanError(CampaignError):
@@ -95,6 +97,7 @@ def apply(
             detail = {"waits": sum(planned.retimed.values()), "retimed": planned.retimed, **why}
             _tell(conn, campaign_id, "rescheduled", who=who, now=now, detail=detail)
         return campaign_id
+    _keep_named(conn, file)
     sources = campaigns.named(conn, "segments", file.sources.segments)
     forms = campaigns.named(conn, "forms", file.sources.forms)
     before = {step.key: step for step in campaigns.steps(conn, campaign_id)}
@@ -130,6 +133,22 @@ def apply(
     if planned.publishes is not None:
         _tell(conn, campaign_id, "published" if planned.publishes else "paused", who=who, now=now)
     return campaign_id
+
+
+def _keep_named(conn: Connection, file: CampaignFile) -> None:
+    """Let nobody delete what a file names before it is stored. Raises OutdatedPlanError when somebody just did."""
+    keys: dict[RefersTo, set[str]] = {}
+    for each in references(file):
+        keys.setdefault(each.what, set()).add(each.key)
+    # An email may come later.
+    named.keep(conn, "emails", keys.get(RefersTo.EMAIL, set()))
+    for what, table in _NEEDED.items():
+        gone = keys.get(what, set()) - named.keep(conn, table, keys.get(what, set()))
+        if gone:
+            raise OutdatedPlanError(
+                f"{table} that {file.campaign} names were deleted at the same time: {', '.join(sorted(gone))}; nothing "
+                "was applied; remove them from the campaign and apply again"
+            )
 
 
 def _move_people(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from parcours.db.reads import mentions
-from parcours.db.tables import campaigns, emails, events, forms, rebuilds, rules, segments
+from parcours.db.tables import campaigns, emails, events, forms, named, rebuilds, rules, segments
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.segments import parsing
 from parcours.domain.segments import rule as tree
@@ -22,6 +22,11 @@ from parcours.services import drafts
 from parcours.services.draft_check import names_in
 
 _CALLED = {RefersTo.EMAIL: "email", RefersTo.FORM: "form", RefersTo.SEGMENT: "segment"}
+_TABLES: dict[RefersTo, named.What] = {
+    RefersTo.EMAIL: "emails",
+    RefersTo.FORM: "forms",
+    RefersTo.SEGMENT: "segments",
+}
 
 
 class Use(NamedTuple):
@@ -114,6 +119,7 @@ def _fed(conn: Connection, what: RefersTo, key: str) -> set[int]:
 
 def delete_email(conn: Connection, key: str) -> None:
     """Delete an email. Raises CampaignError when something uses it, saying what."""
+    rules.begin_to_change(conn)
     _refuse_used(conn, RefersTo.EMAIL, key)
     emails.delete(conn, key)
 
@@ -138,6 +144,8 @@ def delete_segment(conn: Connection, key: str) -> None:
 
 
 def _refuse_used(conn: Connection, what: RefersTo, key: str) -> None:
+    # Whoever is storing a campaign that names it is waited for, and seen.
+    named.take(conn, _TABLES[what], key)
     used = users_of(conn, what, key)
     if used:
         raise CampaignError(f"{_CALLED[what]} {key!r} cannot be deleted: {used.sentence}")
@@ -150,4 +158,4 @@ def _names(data: Mapping[str, Any], what: RefersTo, key: str) -> bool:
 def _asks(stored: Any, what: RefersTo, key: str) -> bool:
     """Return whether the stored rule of a segment names something; one that cannot be read may."""
     rule, _problems = parsing.parse(stored.get("rule") if isinstance(stored, Mapping) else None)
-    return rule is None or any(named is what and found == key for _place, named, found in tree.references(rule))
+    return rule is None or any(refers is what and found == key for _place, refers, found in tree.references(rule))

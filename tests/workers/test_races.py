@@ -17,8 +17,9 @@ from parcours.db.checks import invariants
 from parcours.db.tables import campaigns, erasure, segments, sweeps, waits
 from parcours.db.tables.membership import Chunk
 from parcours.db.tables.waits import EVERYTHING
+from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.errors import CampaignError
-from parcours.services import apply_campaign, campaign_plan
+from parcours.services import apply_campaign, campaign_changes, campaign_plan, removal
 from parcours.workers.membership import reconcile
 from parcours.workers.sweeps import finish_if_done, run_sweep
 from tests.workers.worlds import START, World, at, event
@@ -305,3 +306,66 @@ def test_a_merge_waits_for_a_version_that_is_being_applied_with_no_contact_in_it
             waiting = threads.submit(shut_out)
             until_somebody_waits(world)
         waiting.result(LONG)
+
+
+# Deleting what a campaign names beside storing that campaign.
+
+
+def applied_in(conn: Connection, world: World, file: CampaignFile) -> None:
+    planned = campaign_plan.plan(conn, file, zone=world.zone)
+    apply_campaign.apply(conn, planned, backfill=False, reschedule=False, who="ann", now=START, zone=world.zone)
+
+
+REMOVALS: dict[str, Callable[[Connection, str], None]] = {
+    "everyone": removal.delete_segment,
+    "signup": removal.delete_form,
+    "hello": removal.delete_email,
+}
+
+
+@pytest.fixture
+def naming(world: World) -> CampaignFile:
+    """A campaign that names a segment, a form and an email, and is not stored yet."""
+    world.segment("everyone")
+    world.email("hello")
+    world.campaign("- {action: email.send, with: {email: hello}}", forms=("signup",), key="first")
+    with world.engine.begin() as conn:
+        found = campaigns.find(conn, "first")
+        file = campaigns.read_version(conn, found.key, found.id, found.version).file
+        campaign_changes.delete(conn, found, who="ann", now=START)
+    return file.model_copy(update={"campaign": "second"})
+
+
+@pytest.mark.parametrize("key", REMOVALS)
+def test_what_a_campaign_names_is_not_deleted_while_that_is_stored(
+    world: World, naming: CampaignFile, key: str
+) -> None:
+    def delete() -> None:
+        with world.engine.begin() as conn:
+            REMOVALS[key](conn, key)
+
+    with beside() as threads:
+        with world.engine.begin() as conn:
+            applied_in(conn, world, naming)
+            told = threads.submit(delete)
+            until_somebody_waits(world)
+        with pytest.raises(CampaignError, match="it is used by campaigns second"):
+            told.result(LONG)
+
+
+@pytest.mark.parametrize("key", ["everyone", "signup"])
+def test_a_campaign_that_names_what_is_just_deleted_is_not_stored(world: World, naming: CampaignFile, key: str) -> None:
+    def store() -> None:
+        with world.engine.begin() as conn:
+            applied_in(conn, world, naming)
+
+    with beside() as threads:
+        with world.engine.begin() as conn:
+            REMOVALS[key](conn, key)
+            told = threads.submit(store)
+            until_somebody_waits(world)
+        with pytest.raises(CampaignError, match=rf"deleted at the same time: {key}; nothing was applied"):
+            told.result(LONG)
+    assert (
+        world.read("SELECT FROM campaign_version JOIN campaign ON campaign.id = campaign_id WHERE key = 'second'") == []
+    )
