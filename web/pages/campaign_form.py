@@ -325,19 +325,22 @@ def _save(request: Request, site: Site, key: str | None, form: FormBody, who: st
         planned = campaign_plan.plan(conn, checked.file, zone=site.zone, counted=False)
         # One that was deleted meanwhile would come back unasked.
         overtaken = stale is not None or seen != planned.digest or (found is not None and held is None)
+        if not overtaken:
+            try:
+                apply_campaign.apply(
+                    conn,
+                    planned,
+                    backfill="backfill" in form,
+                    reschedule="reschedule" in form,
+                    who=who,
+                    now=now,
+                    zone=site.zone,
+                    message=form.text("message"),
+                )
+            except apply_campaign.OutdatedPlanError:
+                overtaken = True
         if overtaken:
             transaction.rollback()
-        else:
-            apply_campaign.apply(
-                conn,
-                planned,
-                backfill="backfill" in form,
-                reschedule="reschedule" in form,
-                who=who,
-                now=now,
-                zone=site.zone,
-                message=form.text("message"),
-            )
     if overtaken:
         # Somebody was faster by a moment: it shows as to one who comes later.
         return _save(request, site, key, FormBody([*form.pairs(), ("do", "review")]), who)

@@ -83,17 +83,20 @@ def roll_back(request: Request, key: str, version: int, site: SiteOf, who: Visit
             planned = None
         applies = planned is not None and planned.digest == form.text("seen")
         if planned is not None and applies:
-            apply_campaign.apply(
-                conn,
-                planned,
-                backfill="backfill" in form,
-                reschedule="reschedule" in form,
-                who=who.who,
-                now=now,
-                zone=site.zone,
-                message=rollback_message(version, form.text("message")),
-            )
-        else:
+            try:
+                apply_campaign.apply(
+                    conn,
+                    planned,
+                    backfill="backfill" in form,
+                    reschedule="reschedule" in form,
+                    who=who.who,
+                    now=now,
+                    zone=site.zone,
+                    message=rollback_message(version, form.text("message")),
+                )
+            except apply_campaign.OutdatedPlanError:
+                applies = False
+        if not applies:
             transaction.rollback()
     if planned is None or not applies:
         return _review(request, site, key, version, form, changed=True)

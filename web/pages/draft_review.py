@@ -170,15 +170,21 @@ def apply(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf, fo
                 return _review(request, again, site, bench_at(again, who, address), changed=True)
         if "published" in form:
             planned = campaign_plan.plan(conn, _switched_on(checked.file), zone=site.zone)
-        campaign_id = apply_campaign.apply(
-            conn,
-            planned,
-            backfill="backfill" in form,
-            reschedule="reschedule" in form,
-            who=who.who,
-            now=now,
-            zone=site.zone,
-        )
+        try:
+            campaign_id = apply_campaign.apply(
+                conn,
+                planned,
+                backfill="backfill" in form,
+                reschedule="reschedule" in form,
+                who=who.who,
+                now=now,
+                zone=site.zone,
+            )
+        except apply_campaign.OutdatedPlanError:
+            # Something that it names went away by a moment; the review says what.
+            transaction.rollback()
+            with site.engine.connect() as again:
+                return _review(request, again, site, bench_at(again, who, address), changed=True)
         drafts.delete(conn, bench.draft.id, who.who)
         if campaigns.listing(conn, [campaign_id])[0].published:
             # Who is in its segments already comes in; nobody has to run a command for that.

@@ -14,9 +14,11 @@ from sqlalchemy import Engine
 
 from parcours.db.tables import campaigns
 from parcours.domain.keys import slug
+from parcours.services import removal
 from tests.web.conftest import Client
 from tests.web.pages.test_overview_pages import SCRIPT, text_of
 from tests.web.pages.test_sign_in import given_user, sign_in, token_of
+from tests.workers.test_races import after_statement
 from tests.workers.worlds import START, World
 
 STEPS = "- step: tag\n  action: contact.tags\n  with: {add: [new]}\n"
@@ -313,3 +315,22 @@ def test_a_source_that_is_unticked_says_in_both_languages_how_many_leave(client:
     changed = STEPS.replace("[new]", "[newer]")
     page = text_of(posted(http, "/campaigns/k/edit", **filled(steps=changed, stamp=stamped), do="review").text)
     assert "L’étape tag sera modifiée : add + newer, - new. 3 contacts y attendent." in page
+
+
+def test_a_campaign_whose_segment_goes_while_it_is_stored_comes_back_with_what_is_wrong(
+    client: Client, world: World
+) -> None:
+    http = client()
+    review = posted(http, "/campaigns/+new", **filled(), do="review")
+
+    def delete() -> None:
+        with world.engine.begin() as conn:
+            removal.delete_segment(conn, "everyone")
+
+    with after_statement(world, "pg_advisory_xact_lock(7272687700000000", delete):
+        answer = posted(http, "/campaigns/+new", **hidden(review.text), do="apply")
+    assert answer.status_code == 422
+    assert "everyone" in text_of(answer.text)
+    assert "tag" in answer.text
+    with world.engine.connect() as conn:
+        assert campaigns.listing(conn) == []
