@@ -80,6 +80,7 @@ PAGES = (
         "/contacts/c77/leave?campaign=large",
     ),
     *("/contacts/c77/export", "/segments/segment-7/export", "/drafts/{draft}", "/drafts/{draft}/review"),
+    "/drafts/{draft}/delete",
     *("/contacts/+import/{upload}", "/campaigns/large?range=all", "/campaigns/large/actions?range=all"),
     *("/forms/signup/delete", "/forms?q=sign"),
     *("/health/live", "/health/ready", "/metrics", "/metrics/process"),

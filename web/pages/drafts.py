@@ -7,13 +7,14 @@ from fastapi import Request, Response
 from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns, drafts
 from parcours.domain.campaign_file.edit import EditError, fresh_key
+from parcours.domain.errors import NotFoundError
 from parcours.domain.keys import slug
 from parcours.services import drafts as service
 from parcours.web.i18n.language import _
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.campaign_templates import TEMPLATES, file_of
 from parcours.web.pages.draft_bench import MOST_OF_NAME
-from parcours.web.pages.rendering import redirect, render, sentence
+from parcours.web.pages.rendering import ask_for_good, redirect, render, sentence
 
 router = pages_router()
 
@@ -49,6 +50,27 @@ def begin(request: Request, site: SiteOf, who: VisitorOf, form: FormOf) -> Respo
             except EditError as error:
                 errors["name"] = [sentence(str(error))]
     return render(request, "drafts/new.html", 422, templates=TEMPLATES, name=name, chosen=chosen, errors=errors)
+
+
+@router.get("/drafts/{draft_id}/delete", dependencies=FOR_EDITORS)
+def ask_delete(request: Request, draft_id: int, site: SiteOf, who: VisitorOf) -> Response:
+    """Say what deleting a draft means."""
+    with site.engine.connect() as conn:
+        draft = drafts.read(conn, draft_id, who.who) if 0 < draft_id < 2**63 else None
+    if draft is None:
+        raise NotFoundError("draft", str(draft_id))
+    name = str(draft.file.get("name") or draft.file.get("campaign") or _("New campaign"))
+    consequences = [_("All changes in it are lost; this cannot be undone.")]
+    if draft.campaign_id is not None:
+        consequences.append(_("The campaign stays as it is."))
+    return ask_for_good(
+        request,
+        f"/drafts/{draft_id}",
+        "delete",
+        question=_("Delete the draft “{name}”?", name=name),
+        consequences=consequences,
+        label=_("Delete"),
+    )
 
 
 @router.post("/drafts/{draft_id}/delete")

@@ -26,7 +26,7 @@ from parcours.web.i18n.field_words import field_name
 from parcours.web.i18n.language import _, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router
-from parcours.web.pages.emails import PREVIEW_HEADERS, note_of, preview_of, version_name
+from parcours.web.pages.emails import PREVIEW_HEADERS, AskedTest, note_of, preview_of, show_page, version_name
 from parcours.web.pages.rendering import ask_for_good, redirect, render
 from parcours.web.pages.samples import sample_of
 from parcours.web.pages.used import used_page
@@ -274,7 +274,8 @@ def test(request: Request, site: SiteOf, key: str, form: FormOf) -> Response:
     try:
         email_templates.send_test(site.engine, site.settings, email, to, contact=contact, version=version)
     except CampaignError as error:
-        return redirect(request, own, flash=_sentence(str(error)), kind="error")
+        asked = AskedTest(to, contact or "", form.text("version"), _sentence(str(error)))
+        return show_page(request, site, key, asked)
     return redirect(request, own, flash=_("The test email was sent to {address}.", address=to))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
@@ -19,6 +19,7 @@ from parcours.domain.messages.content import Content
 from parcours.domain.messages.templates import RenderError, one_line, render
 from parcours.services import email_templates
 from parcours.services.email_templates import EmailNote, VersionName
+from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
@@ -83,6 +84,20 @@ def preview(request: Request, site: SiteOf, key: str) -> Response:
 @router.get("/emails/{key:path}")
 def show(request: Request, site: SiteOf, key: str) -> Response:
     """A template, filled in for a contact that one may choose, and its source."""
+    return show_page(request, site, key)
+
+
+class AskedTest(NamedTuple):
+    """What somebody asked of a test email, and why it did not go."""
+
+    to: str
+    contact: str
+    version: str
+    why: str
+
+
+def show_page(request: Request, site: Site, key: str, asked: AskedTest | None = None) -> Response:
+    """Return the page of an email, with a test email that was asked for and did not go."""
     wanted = request.query_params.get("contact", "").strip()
     error = None
     with site.engine.connect() as conn:
@@ -111,7 +126,9 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
     return page(
         request,
         "emails/show.html",
+        422 if asked else 200,
         email=email,
+        asked=asked,
         total=total,
         parts=parts,
         links=links,

@@ -107,8 +107,9 @@ for (const form of document.querySelectorAll("[data-browser-zone]")) {
 
 // Whoever leaves a form with something typed is asked.
 for (const form of document.querySelectorAll("form[data-unsaved]")) {
-  // What an error brought back was typed, too.
-  let typed = Boolean(document.querySelector(".flash.error"));
+  // What an error brought back was typed, too. Where a page says other errors, only those of its fields count.
+  const wrong = form.dataset.unsaved === "fields" ? null : document.querySelector(".flash.error");
+  let typed = Boolean(wrong || form.querySelector(".field.wrong"));
   form.addEventListener("input", () => { typed = true; });
   form.addEventListener("submit", (event) => { if (!isPreview(event)) typed = false; });
   window.addEventListener("beforeunload", (event) => { if (typed) event.preventDefault(); });

@@ -196,9 +196,14 @@ def test_a_test_is_sent_from_the_page_by_command_and_over_rest_and_counts_nothin
     assert http.post("/api/emails/hello/test", json={"to": "a@example.com", "contact": "x"}).status_code == 404
     assert http.post("/api/emails/none/test", json={"to": "a@example.com"}).status_code == 404
     refused = http.post(
-        "/emails/hello/test", data={"csrf": token, "to": "x"}, headers={**HTML, "accept-language": "fr"}
+        "/emails/hello/test",
+        data={"csrf": token, "to": "x", "contact": "ann"},
+        headers={**HTML, "accept-language": "fr"},
     )
     assert "n’est pas une adresse e-mail" in refused.text
+    # What was typed stays.
+    assert 'value="x"' in refused.text
+    assert re.search(r'id="test-contact"[^>]*value="ann"|value="ann"[^>]*id="test-contact"', refused.text)
     assert world.read("SELECT FROM message") == []
     assert http.get("/api/emails/hello/figures").json()["total"]["sent"] == 0
 

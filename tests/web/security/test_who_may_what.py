@@ -182,6 +182,7 @@ TABLE = {
         GET /campaigns/{key}/clone
         GET /campaigns/{key}/delete
         GET /drafts/+new
+        GET /drafts/{draft_id}/delete
         GET /segments/{key:path}/delete
         GET /segments/+new
         POST /campaigns/+new
