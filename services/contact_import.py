@@ -19,7 +19,7 @@ from parcours.domain.contacts.identity import in_use, taken
 from parcours.domain.errors import NotFoundError
 from parcours.producers.files.columns import FileColumn
 from parcours.producers.files.contacts import ContactFile
-from parcours.producers.files.rows import RejectedRow
+from parcours.producers.files.rows import FileRow, RejectedRow
 from parcours.workers import local_time
 from parcours.workers import rules as following
 
@@ -143,10 +143,11 @@ def run(
         staged = contacts.stage(conn, usable())
         imported = contacts.merge(conn, now=now, same_address=same_address)
         rules.leave_imported(conn, now=now)
+        texts = _texts(file, {row.line for row in imported.refused})
         for row in imported.refused:
             # Nobody can merge a contact that this row alone knows.
             why = in_use(row.email, owner=row.owner, key=row.key) if row.known else taken(row.email, owner=row.owner)
-            reject(RejectedRow(row.line, why, f"{row.key},{row.email}"))
+            reject(RejectedRow(row.line, why, texts.get(row.line, f"{row.key},{row.email}")))
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
                 segments.add_members(conn, segment.id, ids, manual=True, now=now)
@@ -158,3 +159,10 @@ def run(
         with engine.begin() as conn:
             contacts.analyze(conn)
     return ImportDone(imported, awaiting)
+
+
+def _texts(file: ContactFile, lines: set[int]) -> dict[int, str]:
+    """Return how rows of a file are written, which is read once more for them."""
+    if not lines:
+        return {}
+    return {row.line: row.text for row in file.table.rows() if isinstance(row, FileRow) and row.line in lines}

@@ -6,6 +6,7 @@ whose process died is known as such, and can be started again: it had imported n
 
 from __future__ import annotations
 
+import json
 import tempfile
 import threading
 import time
@@ -30,6 +31,7 @@ from parcours.producers.files.rows import RejectedRow
 from parcours.services import contact_import
 from parcours.services.ask_sweep import ask_sweep
 from parcours.services.contact_import import FileLook
+from parcours.services.rejected_rows import FileForm
 
 log = structlog.get_logger()
 
@@ -142,10 +144,10 @@ def _import(engine: Engine, settings: Settings, noting: Connection, id_: int) ->
             noted = time.monotonic()
             imports.note_progress(noting, id_, done)
 
-    rejects = _Rejects(noting, id_)
     same = "allow" if settings.shared_addresses == "allow" else stored.options.get("same_address", "merge")
     now = datetime.now(UTC)
     with opened(engine, stored, advance) as file:
+        rejects = _Rejects(noting, id_)
         done = contact_import.run(
             engine,
             file,
@@ -157,6 +159,7 @@ def _import(engine: Engine, settings: Settings, noting: Connection, id_: int) ->
         )
         rejects.write()
         notes = list(file.notes)
+        form = FileForm.of_file(file)
     if done.awaiting:
         # Campaigns of the segment let the contacts in with the next sweep, which somebody else may do.
         ask_sweep(engine, settings.broker_url, "update", Scope(), at=now)
@@ -167,6 +170,7 @@ def _import(engine: Engine, settings: Settings, noting: Connection, id_: int) ->
         "unchanged": counts.unchanged,
         "merged": counts.merged,
         "rejected": rejects.count,
+        "form": form._asdict(),
         "silenced": counts.silenced,
         "kept_by_hand": counts.kept_by_hand,
         "notes": notes,
@@ -175,7 +179,7 @@ def _import(engine: Engine, settings: Settings, noting: Connection, id_: int) ->
 
 
 class _Rejects:
-    """The rows that were rejected, written in parts: line, reason and the row, with tabs between."""
+    """The rows that were rejected, written in parts: in each line its number, the reason and the row."""
 
     def __init__(self, conn: Connection, id_: int) -> None:
         self.count = 0
@@ -186,7 +190,7 @@ class _Rejects:
         imports.drop_parts(conn, id_, "rejected")
 
     def add(self, row: RejectedRow) -> None:
-        line = f"{row.line}\t{row.reason}\t{row.row}\n".encode("utf-8", errors="backslashreplace")
+        line = f"{json.dumps(row)}\n".encode()
         self.count += 1
         self._held.append(line)
         self._size += len(line)
@@ -200,10 +204,22 @@ class _Rejects:
             self._held, self._size = [], 0
 
 
-def rejected(engine: Engine, id_: int) -> Iterator[bytes]:
-    """Yield the file of the rows that were rejected."""
+def rejected(engine: Engine, id_: int) -> Iterator[RejectedRow]:
+    """Yield the rows that were rejected."""
     with engine.connect() as conn:
-        yield from imports.parts(conn, id_, "rejected")
+        for part in imports.parts(conn, id_, "rejected"):
+            # A line ends in a part, and nothing in it breaks it.
+            yield from map(_row, part.splitlines())
+
+
+def _row(line: bytes) -> RejectedRow:
+    # Earlier versions wrote them as a table, which is shown as it is.
+    return RejectedRow(*json.loads(line)) if line[:1] == b"[" else RejectedRow(0, "", line.decode(errors="replace"))
+
+
+def form_of(stored: StoredImport) -> FileForm:
+    """Return the form in which an import found its file."""
+    return FileForm.of_data((stored.result or {}).get("form", {"kind": "sheet"}))
 
 
 def choices(names: Sequence[str], targets: Sequence[str], fields: Sequence[str]) -> Mapping[str, Any]:

@@ -14,6 +14,8 @@ from parcours.producers.files.headers import (
     EMAIL_REFUSAL,
     FIELD_NAMES,
     OWN,
+    REJECTED_LINE,
+    REJECTED_REASON,
     STATUSES,
     RefusalColumn,
     folded,
@@ -85,6 +87,8 @@ def understand(names: Sequence[str], options: Options) -> tuple[list[FileColumn]
         refusal = refusal_of(column.name)
         if not column.name:
             column.role, column.why = "ignored", "no name"
+        elif column.name in (REJECTED_LINE, REJECTED_REASON):
+            column.role, column.why = "ignored", "it is about an earlier import"
         elif refusal is not None:
             column.role, column.refusal, column.target = "refusal", refusal, ""
         elif _is_kept(column.name):

@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 # What a contact has by itself; every other column is a custom field.
+# What comes before the columns of a file in one of its rejected rows.
+REJECTED_LINE, REJECTED_REASON = "Rejected line", "Reason for the rejection"
 OWN = ("key", "email", "timezone", "points", "stage", "owner", "tags", "company")
 
 # Exports of Mailchimp, HubSpot, Salesforce, Mautic, Brevo, Google, Outlook, Shopify; Excel in French and German.

@@ -93,7 +93,7 @@ class FileSource:
             raise CampaignError(f"{self.name} is not text; {_SAVE}")
         first = next((text for _, line in self.lines() if (text := line.strip())), None)
         if first is None:
-            raise CampaignError(f"{self.name} is empty")
+            raise CampaignError(f"{self.name} is empty; a list of contacts has a header and a row for each contact")
         is_json = self.ending in _JSON_ENDINGS or (self.ending not in _CSV_ENDINGS and first[0] == "{")
         if is_json and first[0] == "[":
             raise CampaignError(f"{self.name} is a JSON array; write one object per line, without the brackets")

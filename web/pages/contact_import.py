@@ -19,11 +19,11 @@ from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.keys import KEY_LENGTH, slug
 from parcours.producers.files.columns import FileColumn
 from parcours.producers.files.headers import FIELD_NAMES, OWN
-from parcours.services import uploaded_import
+from parcours.services import rejected_rows, uploaded_import
 from parcours.services.contact_import import FileLook
 from parcours.services.uploaded_import import MOST_BYTES, PART_BYTES
 from parcours.web.i18n.field_words import field_name, value_text
-from parcours.web.i18n.language import _, marked, number
+from parcours.web.i18n.language import _, marked, number, reader
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
 from parcours.web.pages.rendering import redirect, render
@@ -149,6 +149,9 @@ def show(request: Request, site: SiteOf, id_: int) -> Response:
             # Unless it ended just now.
             stored = _found(conn, id_)
             died = stored.state == "running"
+        # One process imports one file after the other.
+        others = imports.latest(conn, LISTED) if stored.state == "running" and not stored.read_bytes else []
+        waits = any(each.state == "running" and each.read_bytes for each in others)
     if stored.state == "uploaded":
         return _preview(request, site, stored)
     part = request.headers.get("hx-target") == "progress"
@@ -159,6 +162,7 @@ def show(request: Request, site: SiteOf, id_: int) -> Response:
         result=stored.result or {},
         percent=min(100, round(100 * stored.read_bytes / stored.size)) if stored.size else 0,
         died=died,
+        waits=waits,
         own=f"{HERE}/{id_}",
         notes=[_for_pages(note) for note in (stored.result or {}).get("notes", [])],
         error=_for_pages((stored.result or {}).get("error", "")),
@@ -204,13 +208,17 @@ def choose(request: Request, site: SiteOf, id_: int, form: FormOf) -> Response:
 
 @router.get(f"{HERE}/{{id_}}/rejected")
 def rejected(site: SiteOf, id_: int) -> Response:
-    """The rows that were rejected: line, reason and the row."""
+    """The rows that were rejected, each with the reason, as a file that can be corrected and uploaded again."""
     with site.engine.connect() as conn:
-        _found(conn, id_)
-    headers = {"Content-Disposition": f'attachment; filename="rejected-{id_}.tsv"'}
-    return StreamingResponse(
-        uploaded_import.rejected(site.engine, id_), media_type="text/tab-separated-values", headers=headers
-    )
+        form = uploaded_import.form_of(_found(conn, id_))
+    if form.kind == "sheet" and reader().language == "fr":
+        # As spreadsheet programs read it there.
+        form = form._replace(delimiter=";")
+    rows = (row._replace(reason=_for_pages(row.reason)) for row in uploaded_import.rejected(site.engine, id_))
+    headers = {"Content-Disposition": f'attachment; filename="rejected-{id_}.{form.ending}"'}
+    kind = "application/x-ndjson" if form.kind == "json" else "text/csv"
+    lines = (line.encode("utf-8", errors="backslashreplace") for line in rejected_rows.written(form, rows))
+    return StreamingResponse(lines, media_type=kind, headers=headers)
 
 
 @router.post(f"{HERE}/{{id_}}/delete")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import threading
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from openpyxl import Workbook
 from sqlalchemy import Engine
 
 from parcours.db.tables import imports
@@ -47,6 +49,86 @@ def finished(http: TestClient, path: str) -> str:
         return "" if "being imported" in page else page
 
     return str(eventually(ended))
+
+
+def ended(world: World) -> int:
+    """Return how many imports have ended, with what they held given back."""
+    with world.engine.connect() as conn:
+        found = imports.latest(conn, 10)
+        return sum(each.state in ("done", "failed") and not imports.is_held(conn, each.id) for each in found)
+
+
+WORKBOOK = [
+    ["Email", "Name", "Since"],
+    ["no address", "Cy; the second", "2026-01-02"],
+    ["dan@example.com", "Dan", "2026-01-03"],
+]
+
+
+def as_workbook(rows: list[list[str]]) -> bytes:
+    book, out = Workbook(), BytesIO()
+    sheet = book.create_sheet(index=0)
+    for row in rows:
+        sheet.append(row)
+    book.save(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kept"),
+    [
+        (
+            "a.csv",
+            b'email;name;note\nno address;Cy;"a; b\nc"\ndan@example.com;Dan;\n',
+            {"name": "Cy", "note": "a; b\nc"},
+        ),
+        ("a.csv", "email\tname\nno address\tZo\u00e9\ndan@example.com\tDan\n".encode("utf-16"), {"name": "Zo\u00e9"}),
+        ("a.ndjson", b'{"email": "no address", "n": 1}\n{"email": "dan@example.com"}\n', {"n": 1}),
+        ("a.xlsx", as_workbook(WORKBOOK), {"Name": "Cy; the second", "Since": "2026-01-02"}),
+    ],
+    ids=["csv", "utf-16", "ndjson", "xlsx"],
+)
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_rejected_rows_are_corrected_in_their_file_and_uploaded_again(
+    http: TestClient, world: World, language: str, name: str, content: bytes, kept: dict[str, Any]
+) -> None:
+    http.headers["accept-language"] = language
+    path = uploaded(http, content, name=name).url.path
+    chosen(http, path, **{"import": "1"})
+    eventually(lambda: ended(world) == 1)
+    answer = http.get(f"{path}/rejected")
+    assert f'.{name.split(".")[1].replace("xlsx", "csv")}"' in answer.headers["content-disposition"]
+    again = answer.content.replace(b"no address", b"cy@example.com")
+    # The reason names it too.
+    assert again.count(b"cy@example.com") == 2
+    path = uploaded(http, again, name=f"rejected.{name.split('.')[1].replace('xlsx', 'csv')}").url.path
+    chosen(http, path, **{"import": "1"})
+    eventually(lambda: ended(world) == 2)
+    assert http.get("/api/contacts/cy@example.com").json()["fields"] == kept
+    assert len(world.read("SELECT FROM contact")) == 2
+
+
+def test_a_row_that_belongs_to_somebody_else_is_rejected_as_it_is_in_the_file(http: TestClient, world: World) -> None:
+    world.contacts("ann", email="ann@example.com")
+    path = uploaded(http, b"key,email,city\nben,ann@example.com,Paris\n").url.path
+    chosen(http, path, **{"import": "1"}, same_address="reject")
+    finished(http, path)
+    assert "ben,ann@example.com,Paris" in http.get(f"{path}/rejected").text
+
+
+def test_a_file_that_waits_for_another_says_so(http: TestClient, world: World) -> None:
+    first, second = (int(uploaded(http, b"email\na@example.com\n").url.path.rsplit("/", 1)[1]) for _ in "ab")
+    world.write("UPDATE contact_import SET state = 'running', read_bytes = 10 WHERE id = :id", id=first)
+    world.write("UPDATE contact_import SET state = 'running' WHERE id = :id", id=second)
+    with world.engine.connect() as one, world.engine.connect() as other:
+        assert imports.hold(one, first)
+        assert imports.hold(other, second)
+        assert "Another file is being imported; this one follows." in text_of(
+            http.get(f"/contacts/+import/{second}").text
+        )
+        assert "The file is being imported." in text_of(http.get(f"/contacts/+import/{first}").text)
+        imports.release(one, first)
+        imports.release(other, second)
 
 
 def test_a_file_is_looked_at_mapped_and_imported_and_its_rejected_rows_are_downloaded(
@@ -92,8 +174,10 @@ def test_a_file_is_looked_at_mapped_and_imported_and_its_rejected_rows_are_downl
     assert [each["channel"] for each in http.get("/api/contacts/ben@example.com").json()["refusals"]] == ["sms"]
     rejected = http.get(f"{path}/rejected")
     assert "attachment" in rejected.headers["content-disposition"]
-    assert rejected.text.startswith("4\t'no address' is not an email address")
-    assert "no address;Cy" in rejected.text
+    head, row = rejected.text.removeprefix("\ufeff").splitlines()
+    assert head.startswith("Rejected line;Reason for the rejection;E-Mail;")
+    assert row.startswith("4;'no address' is not an email address")
+    assert ";no address;Cy" in row
     # The file itself is no longer kept, and a second start changes nothing.
     assert world.read("SELECT FROM contact_import_part WHERE kind = 'file'") == []
     chosen(http, path, again="1")
