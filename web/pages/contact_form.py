@@ -32,8 +32,6 @@ router = pages_router()
 
 SOURCE = "parcours/pages"
 BLANK_ROWS = 2
-# Of one contact, in the form.
-MOST_FIELDS = 500
 
 
 @dataclass
@@ -85,7 +83,7 @@ class ContactDraft:
         return cls(
             **texts,
             title=before.title,
-            fields=[pair for pair in pairs if any(pair)][:MOST_FIELDS] + [("", "")] * BLANK_ROWS,
+            fields=[pair for pair in pairs if any(pair)] + [("", "")] * BLANK_ROWS,
             refuse=tuple(dict.fromkeys(form.all("refuse"))),
             why=before.why,
         )

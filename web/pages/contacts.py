@@ -42,6 +42,9 @@ from parcours.workers import membership, rules
 
 router = pages_router()
 
+# Of a contact, before one asks for the rest.
+MOST_TAGS = 30
+
 A_PAGE = 50
 # Contacts that a field offers.
 OFFERED = 20
@@ -197,6 +200,7 @@ def show(request: Request, site: SiteOf, key: str) -> Response:
         name=full_name(contact.fields),
         refusals=told_once(contact.refusals),
         segment_names=segment_names,
+        most_tags=MOST_TAGS,
         address=address("contacts", contact.key),
         stays=sorted(stays, key=lambda stay: stay.standing.left_at is not None),
         # What does not run, of the campaigns that the contact is in.

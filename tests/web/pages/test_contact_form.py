@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,25 @@ def test_a_name_without_end_is_refused_by_the_form_and_cut_where_an_event_brough
     world.contacts("ann", segment="everyone", first_name="y" * 50_000)
     for page in ("/contacts", "/contacts/ann"):
         assert "y" * 2_000 not in http.get(page).text
+
+
+def test_a_contact_with_many_tags_and_fields_is_shown_in_short_and_loses_none_when_it_is_saved(
+    http: TestClient, world: World
+) -> None:
+    names = [f"tag-{n:04}" for n in range(2_000)]
+    fields = {f"field_{n}": "x" for n in range(600)}
+    assert http.put("/api/contacts/ann", json={"tags": names, "fields": fields}).status_code == 201
+    shown = http.get("/contacts/ann").text
+    before, more = shown.split("<details", 1)
+    assert (before.count('class="tag"'), more.count('class="tag"')) == (30, 1_970)
+    assert "1,970 more tags" in text_of(shown)
+    page = http.get("/contacts/ann/edit").text
+    form = {
+        "field": re.findall(r'name="field" value="([^"]*)"', page),
+        "value": re.findall(r'name="value" value="([^"]*)"', page),
+    }
+    assert len(form["field"]) > 600
+    posted(http, "/contacts/ann/edit", tags=", ".join([*names, "new"]), **form)
+    kept = http.get("/api/contacts/ann").json()
+    assert kept["fields"] == fields
+    assert kept["tags"] == sorted([*names, "new"])
