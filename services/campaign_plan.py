@@ -35,7 +35,7 @@ from parcours.domain.steps.properties import empty_choices
 from parcours.domain.steps.registry import step_type
 from parcours.domain.steps.templated import texts_in
 from parcours.domain.steps.types import Kind, RefersTo
-from parcours.domain.time.dates import coming, moment
+from parcours.domain.time.dates import ContactDate, coming, moment
 from parcours.domain.time.zones import zone_of
 from parcours.services import campaign_effects, segment_rules
 from parcours.services.campaign_effects import CampaignEffect
@@ -102,8 +102,8 @@ class CampaignPlan:
     asks_exits: bool = False
     # Dates by which contacts enter from now on, and how many contacts have them ahead of them; and those by which
     # they do no more.
-    dates: dict[str, int] = field(default_factory=dict)
-    dates_removed: list[str] = field(default_factory=list)
+    dates: dict[ContactDate, int] = field(default_factory=dict)
+    dates_removed: list[ContactDate] = field(default_factory=list)
     new_roots: list[str] = field(default_factory=list)
     # Other new steps, with the step above, which contacts may have passed already.
     new_below: dict[str, str] = field(default_factory=dict)
@@ -142,7 +142,7 @@ class CampaignPlan:
             "removed": sorted(self.removed),
             "becomes": sorted(self.becomes),
             "retimed": sorted(self.retimed),
-            "dates": sorted(self.dates),
+            "dates": sorted(map(str, self.dates)),
             "new_roots": self.new_roots,
             "restored": sorted(self.restored),
         }
@@ -326,8 +326,8 @@ class CampaignPlan:
             "by_date": self.by_date,
             "rules_asked": self.rules_asked,
             "asks_exits": self.asks_exits,
-            "dates": self.dates,
-            "dates_removed": self.dates_removed,
+            "dates": {str(date): n for date, n in self.dates.items()},
+            "dates_removed": list(map(str, self.dates_removed)),
             "new_roots": self.new_roots,
             "new_below": self.new_below,
             "restored": self.restored,
@@ -647,23 +647,23 @@ def _new_effects(conn: Connection, file: CampaignFile, *, now: datetime, zone: Z
 
 def _dates(
     conn: Connection, file: CampaignFile, before: Iterable[DateSourceFile], *, now: datetime, zone: ZoneInfo
-) -> tuple[dict[str, int], list[str]]:
+) -> tuple[dict[ContactDate, int], list[str]]:
     """Return by which dates contacts enter and did not before, with how many have them ahead, and notes on the others.
 
     A date in the past, and what is no date, lets nobody in.
     """
     known = set(map(contact_date, before))
-    found: dict[str, int] = {}
+    found: dict[ContactDate, int] = {}
     unreadable: dict[str, int] = {}
     for date in map(contact_date, file.sources.dates):
         if date in known:
             continue
-        found[str(date)] = unreadable[date.field] = 0
+        found[date] = unreadable[date.field] = 0
         for value, name, n in dates.values(conn, date.field):
             if moment(value) is None:
                 unreadable[date.field] += n
             elif coming(date, value, zone_of(name, zone), since=now, last=None) is not None:
-                found[str(date)] += n
+                found[date] += n
     return found, [
         f"1 contact has a value in the field {name!r} that is not a date; it does not enter by it"
         if n == 1
@@ -673,9 +673,9 @@ def _dates(
     ]
 
 
-def _gone(before: CampaignFile, after: CampaignFile) -> list[str]:
-    new = _said_dates(after)
-    return [date for date in _said_dates(before) if date not in new]
+def _gone(before: CampaignFile, after: CampaignFile) -> list[ContactDate]:
+    new = set(map(contact_date, after.sources.dates))
+    return [date for date in map(contact_date, before.sources.dates) if date not in new]
 
 
 def _told_by_rules(before: CampaignFile, after: CampaignFile) -> set[str]:
@@ -762,6 +762,20 @@ def _date_notes(conn: Connection, file: CampaignFile) -> Iterator[str]:
         )
 
 
+def _once_notes(file: CampaignFile) -> Iterator[str]:
+    """Yield which emails a contact gets once in a campaign that it is meant to enter again and again."""
+    if not (any(each.every for each in file.sources.dates) or any(each.key for each in file.sources.events)):
+        return
+    for step in file.walk():
+        if step.kind is Kind.ACTION and step.type == "email.send":
+            given = step.with_ if isinstance(step.with_, Mapping) else {}
+            if not given.get("again") and given.get("email_type") != "transactional":
+                yield (
+                    f"step {step.step}: a contact gets this email only once, although it enters again; "
+                    "set 'again' to send it each time"
+                )
+
+
 def _in_short(warnings: Sequence[str]) -> list[str]:
     shown = [short(each) for each in warnings[:MOST_PROBLEMS]]
     return (
@@ -788,6 +802,7 @@ def _warnings(conn: Connection, file: CampaignFile, found: Sequence[Reference]) 
         for key in sorted(firms - companies.existing(conn, firms))
     ]
     warnings += _date_notes(conn, file)
+    warnings += _once_notes(file)
     warnings += [
         f"step {step.step}: '{name}' is empty, so the answer is always no; give at least one"
         for step in file.walk()

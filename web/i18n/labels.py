@@ -109,6 +109,11 @@ EVENT_TYPES = {name: each.label for name, each in table.EVENT_TYPES.items()} | {
     "cart.updated": marked("Changed a cart"),
     "order.paid": marked("Paid an order"),
 }
+EVERY = {
+    "year": marked("every year"),
+    "month": marked("every month"),
+    "week": marked("every week"),
+}
 ARRIVALS = {
     "segment": marked("from a segment"),
     "form": marked("from a form"),
@@ -241,6 +246,11 @@ def _by_date(date: ContactDate) -> str:
     else:
         text = _("{interval} after the date in “{field}”", interval=interval(date.offset), field=field)
     return text if date.hour is None else _("{day} at {hour}", day=text, hour=_hour(date.hour))
+
+
+def enters_by(date: ContactDate) -> str:
+    """Return by which date contacts enter a campaign, and how often, in words."""
+    return _by_date(date) if date.every is None else f"{_by_date(date)}, {_(EVERY[date.every])}"
 
 
 def _days(days: frozenset[int]) -> str:

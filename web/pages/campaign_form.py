@@ -31,6 +31,7 @@ from parcours.services import apply_campaign, campaign_changes, campaign_plan
 from parcours.services.campaign_changes import Stamp, definition_of
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.web.context import Site, site_of
+from parcours.web.i18n.labels import enters_by
 from parcours.web.i18n.language import _, _n, marked
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, pages_router
@@ -42,6 +43,7 @@ from parcours.web.pages.plan_words import (
     asked_again,
     effect_line,
     moved_step,
+    note,
     removed_step,
     setting_lines,
     step_change,
@@ -511,11 +513,11 @@ def plan_lines(
     for key in planned.by_date:
         yield "changed", _("Contacts waiting at {key} will be rescheduled to its new date.", key=quoted(titles, key))
     for date, n in planned.dates.items():
-        enters = _("Contacts will enter by a date: {date}.", date=date)
+        enters = _("Contacts will enter by a date: {date}.", date=enters_by(date))
         having = _n("{n} contact has this date ahead.", "{n} contacts have this date ahead.", n)
         yield "added", f"{enters} {having}"
     for date in planned.dates_removed:
-        yield "removed", _("Contacts will no longer enter by the date {date}.", date=date)
+        yield "removed", _("Contacts will no longer enter by a date: {date}.", date=enters_by(date))
     for key in planned.stages:
         yield "added", _("Stage {key} will be created.", key=key)
     for key in planned.point_groups:
@@ -526,7 +528,7 @@ def plan_lines(
         yield ("on", on) if planned.publishes else ("off", off)
     yield from map(effect_line, planned.effects)
     for warning in planned.warnings:
-        yield "note", warning
+        yield "note", note(warning, titles, names)
 
 
 def _listed(keys: Iterable[str], titles: Titles) -> str:

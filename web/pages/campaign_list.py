@@ -22,7 +22,8 @@ from parcours.domain.time.intervals import parse_interval
 from parcours.services import campaign_changes
 from parcours.services.launch import launch
 from parcours.web.context import Site
-from parcours.web.i18n.labels import interval
+from parcours.web.i18n.field_words import field_name
+from parcours.web.i18n.labels import EVENT_TYPES, interval, word
 from parcours.web.i18n.language import _, _n, marked, planned
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, pages_router
@@ -144,7 +145,7 @@ def show(request: Request, site: SiteOf) -> Response:
             shown = {row.id: row for row in rows}
             here = _lines(conn, [shown[line.id] for line in here], readable_too=True)
         inside = campaigns.inside(conn, [line.id for line in here])
-        source_names = {(each.kind, each.key): each.name for each in campaigns.every_source(conn)}
+        source_names = {(each.kind, each.key): _source_name(each) for each in campaigns.every_source(conn)}
     return render(
         request,
         "campaigns/list.html",
@@ -161,6 +162,12 @@ def show(request: Request, site: SiteOf) -> Response:
         source_names=source_names,
         has_more=first + PER_PAGE < len(found),
     )
+
+
+def _source_name(source: campaigns.SourceOf) -> str:
+    if source.kind == "event":
+        return word(EVENT_TYPES, source.key)
+    return field_name(source.key) if source.kind == "date" else str(source.name)
 
 
 def _lines(conn: Connection, rows: Sequence[Row[Any]], *, readable_too: bool) -> list[ListedCampaign]:

@@ -90,7 +90,7 @@ TEMPLATES: tuple[CampaignTemplate, ...] = (
             "reentry": "always",
             "sources": {"dates": [{"field": "birthday", "every": "year", "hour": "09:00"}]},
         },
-        [_email("birthday", marked("Birthday email"))],
+        [_email("birthday", marked("Birthday email"), **{"with": {"again": "after 300 days"}})],
         marked("No segment is needed: it goes to every contact who has a date in the field “Birthday”."),
     ),
     CampaignTemplate(
@@ -117,7 +117,7 @@ TEMPLATES: tuple[CampaignTemplate, ...] = (
             "sources": {"events": [{"type": "cart.updated", "key": "cart_id"}]},
             "exit": [{"event": "order.paid", "key": "cart_id"}],
         },
-        [_email("cart-reminder", marked("Cart reminder"), after="2 hours")],
+        [_email("cart-reminder", marked("Cart reminder"), after="2 hours", **{"with": {"again": "always"}})],
         marked("No segment is needed: your shop reports carts and orders, which a developer connects once."),
     ),
 )

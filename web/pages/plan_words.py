@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -77,6 +79,78 @@ OF_STEPS = {
     "on_failure": marked("If it fails for good"),
     "within": marked("No after"),
 }
+
+
+# Notes of a plan, which name fields, segments and steps by their keys, as pages say them.
+_NAME = r"""('.*'|".*")"""
+_NOTES = tuple(
+    (re.compile(english), said)
+    for english, said in (
+        (
+            rf"no contact has the field {_NAME} yet; contacts wait until it contains a date",
+            marked("No contact has a date in “{field}” yet. Contacts wait until there is one."),
+        ),
+        (
+            rf"1 contact has a value in the field {_NAME} that is not a date; it does not enter by it",
+            marked("1 contact has something in “{field}” that is not a date; it does not enter by it."),
+        ),
+        (
+            rf"([\d,]+) contacts have a value in the field {_NAME} that is not a date; they do not enter by it",
+            marked("{n} contacts have something in “{field}” that is not a date; they do not enter by it."),
+        ),
+        (
+            rf"a contact enters by {_NAME} only once, because re-entry is never; .*",
+            marked(
+                "A contact enters by the date in “{field}” only once, because re-entry is “Never”. Choose another "
+                "re-entry to let it enter again when the date changes."
+            ),
+        ),
+        (
+            rf"segment {_NAME} is a source and an exit: .*",
+            marked(
+                "Contacts enter by the segment “{segment}” and leave by it as well, at once. Remove it from one of the "
+                "two."
+            ),
+        ),
+        (
+            r"step (\S+): a contact gets this email only once, .*",
+            marked(
+                "{step}: a contact gets this email only once, although it enters the campaign again. To send it each "
+                "time, fill in “Send again” in the settings of the step."
+            ),
+        ),
+        (
+            rf"step (\S+): {_NAME} is empty, so the answer is always no; .*",
+            marked("{step}: “{property}” is empty, so the answer is always no. Fill it in."),
+        ),
+    )
+)
+
+
+def note(warning: str, titles: Titles = NO_TITLES, names: Names = NO_NAMES) -> str:
+    """Return a note of a plan by the names that people know; one that is not known here stays as it is."""
+    for pattern, said in _NOTES:
+        found = pattern.fullmatch(warning)
+        if found is not None:
+            return _(said, **dict(_filled(said, found.groups(), titles, names)))
+    return warning
+
+
+def _filled(said: str, found: Sequence[str], titles: Titles, names: Names) -> Iterator[tuple[str, str]]:
+    """Yield what stands in each place of a note, in their order."""
+    for place, value in zip(re.findall(r"\{(\w+)\}", said), found, strict=True):
+        name = str(ast.literal_eval(value)) if value[0] in "'\"" else value
+        match place:
+            case "field":
+                yield place, field_name(name)
+            case "segment":
+                yield place, names.get(RefersTo.SEGMENT, {}).get(name, name)
+            case "step":
+                yield place, quoted(titles, name)
+            case "property":
+                yield place, property_name("", "", name)
+            case _:
+                yield place, number(int(name.replace(",", "")))
 
 
 def setting_name(name: str) -> str:

@@ -131,11 +131,12 @@ def test_dates_of_contacts_are_sources_that_the_form_keeps(client: Client, world
     http = client()
     dates = '- {field: birthday, every: year, before: 7 days, hour: "09:00"}'
     review = posted(http, "/campaigns/+new", **filled(key="k", segments=[], dates=dates), do="review")
-    assert "Contacts will enter by a date: 1 week before birthday, every year, at 09:00." in text_of(review.text)
+    said = "Contacts will enter by a date: 1 week before the date in “Birthday” at 09:00, every year."
+    assert said in text_of(review.text)
     assert posted(http, "/campaigns/+new", **hidden(review.text), do="apply").status_code == 303
     page = http.get("/campaigns/k/edit").text
     assert "field: birthday" in page
-    assert "birthday" in text_of(http.get("/campaigns").text)
+    assert "Date Birthday" in text_of(http.get("/campaigns").text)
     wrong = posted(http, "/campaigns/+new", **filled(dates="- {field: birthday, every: day}"), do="review")
     assert wrong.status_code == 422
     assert "Must be 'year', 'month' or 'week', not 'day'" in unescape(text_of(wrong.text))
