@@ -15,7 +15,7 @@ from parcours.domain.time.dates import AT_ONCE, ContactDate
 from parcours.domain.time.intervals import Interval, format_interval, parse_interval
 from parcours.domain.time.schedule import Timing
 from parcours.web.i18n.field_words import field_name
-from parcours.web.i18n.language import _, _n, day, marked, number, planned, reader
+from parcours.web.i18n.language import _, _n, day, in_digits, marked, number, planned, reader
 from parcours.web.i18n.sentences import told
 from parcours.web.pages.charts import Bucket
 
@@ -347,7 +347,7 @@ def happened(what: str, detail: Mapping[str, Any], titles: Mapping[str, str] | N
         )
     for beginning, sentence in MOVES.items():
         if what.startswith(beginning):
-            return _(sentence, n=what.removeprefix(beginning))
+            return _(sentence, n=in_digits(what.removeprefix(beginning)))
     why = f" ({detail['message']})" if detail.get("message") else ""
     changes = [
         _(sentence, steps=", ".join(called.get(key, str(key)) for key in detail[name]))

@@ -1,10 +1,12 @@
 """What the pages say, in the reader's language: sentences, dates and numbers.
 
-English is the key of a sentence and what stands in the code; `LANGUAGE.toml` has the others.
+English is the key of a sentence and what stands in the code; `LANGUAGE.toml` has the others, with plain spaces: those
+that no line is broken at are put in when it is read.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from parcours.domain.contacts import identity
+from parcours.web.i18n.typography import spaced
 
 LANGUAGES = {"en": "English", "fr": "Français"}
 DEFAULT = "en"
@@ -26,6 +29,8 @@ _MONTHS = {
 }
 _THOUSANDS = {"en": ",", "fr": "\N{NARROW NO-BREAK SPACE}"}
 _DECIMAL = {"en": ".", "fr": ","}
+# A number as the engine writes it in its sentences.
+_WRITTEN = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,9})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +106,13 @@ def catalogue(language: str) -> dict[str, str]:
     """Return the translations of a language by their English."""
     if language == DEFAULT:
         return {}
-    path = Path(__file__).with_name(f"{language}.toml")
-    return dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    return translations(language, f"{language}.toml")
+
+
+def translations(language: str, file: str) -> dict[str, str]:
+    """Return what a file beside this one translates to a language, by its English."""
+    found = tomllib.loads(Path(__file__).with_name(file).read_text(encoding="utf-8"))
+    return {text: spaced(language, translation) for text, translation in found.items()}
 
 
 def chosen(cookie: str | None, accept: str) -> str:
@@ -131,16 +141,36 @@ def preferred(accept: str) -> str:
 def number(value: float) -> str:
     """Return a number with its thousands apart; fractions have one digit."""
     language = reader().language
-    text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
-    return text.replace(",", "\0").replace(".", _DECIMAL[language]).replace("\0", _THOUSANDS[language])
+    return _marked_as(language, f"{value:,}" if isinstance(value, int) else f"{value:,.1f}")
 
 
 def exact(value: float) -> str:
     """Return a number with its thousands apart and all its digits; what is whole has no fraction."""
     language = reader().language
     whole = isinstance(value, int) or (abs(value) < 2**53 and value.is_integer())
-    text = f"{int(value):,}" if whole else f"{value:,}"
-    return text.replace(",", "\0").replace(".", _DECIMAL[language]).replace("\0", _THOUSANDS[language])
+    return _marked_as(language, f"{int(value):,}" if whole else f"{value:,}")
+
+
+def in_digits(text: str) -> str:
+    """Return a number that the engine wrote, as the reader's language has it; any other text as it is."""
+    return _marked_as(reader().language, text) if _WRITTEN.fullmatch(text) else text
+
+
+def _marked_as(language: str, digits: str) -> str:
+    """Return a number in English with the marks of another language."""
+    return digits.replace(",", "\0").replace(".", _DECIMAL[language]).replace("\0", _THOUSANDS[language])
+
+
+_TYPED = {"fr": re.compile(r"-?(?:\d{1,3}(?:[ \u00a0\u202f]\d{3})+|\d{1,15})(?:,\d{1,9})?")}
+
+
+def typed_number(text: str) -> float | None:
+    """Return the number that somebody typed as their language writes it; None where it is none, or as files have it."""
+    pattern = _TYPED.get(reader().language)
+    if pattern is None or not pattern.fullmatch(text):
+        return None
+    plain = re.sub(r"[ \u00a0\u202f]", "", text).replace(",", ".")
+    return float(plain) if "." in plain else int(plain)
 
 
 def percent(share: float) -> str:

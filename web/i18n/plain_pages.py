@@ -10,6 +10,8 @@ from typing import NamedTuple
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, select_autoescape
 
+from parcours.web.i18n.typography import spaced
+
 _STYLE = (
     "body{font:1.1rem/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32rem;padding:0 1rem;"
     "color:#1c1c1e;background:#fff}button{font:inherit;padding:.5rem 1.2rem;border:1px solid #1c1c1e;"
@@ -22,6 +24,7 @@ _STYLE = (
     "li button{background:none;color:inherit}}"
 )
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_COLON = {"fr": " : "}
 # Of every answer to somebody outside.
 PLAIN_HEADERS = {"X-Content-Type-Options": "nosniff", "X-Robots-Tag": "noindex"}
 _HEADERS = {
@@ -49,7 +52,7 @@ _PAGE = Environment(autoescape=select_autoescape(default=True, default_for_strin
 {% for each in choices %}<li><span>{{ each.name }}<small>{{ each.state }}</small></span>
 <form method="post"><input type="hidden" name="action" value="{{ each.button.action }}">
 <input type="hidden" name="{{ each.field }}" value="{{ each.name }}">
-<button aria-label="{{ each.button.label }}: {{ each.name }}">{{ each.button.label }}</button></form></li>
+<button aria-label="{{ each.button.label }}{{ colon }}{{ each.name }}">{{ each.button.label }}</button></form></li>
 {% endfor %}</ul>
 {% endif %}{% if button %}<form method="post"><input type="hidden" name="action" value="{{ button.action }}">
 <button>{{ button.label }}</button></form>
@@ -85,5 +88,14 @@ def notice(
     headers: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
     """Return a page of a heading and some lines; all of them are escaped."""
-    content = _PAGE.render(language=language, title=title, lines=lines, button=button, choices=choices, style=_STYLE)
+    title, *lines_ = (spaced(language, each) for each in (title, *lines))
+    content = _PAGE.render(
+        language=language,
+        title=title,
+        lines=lines_,
+        button=button,
+        choices=choices,
+        colon=spaced(language, _COLON.get(language, ": ")),
+        style=_STYLE,
+    )
     return HTMLResponse(content, status, {**_HEADERS, **(headers or {})})

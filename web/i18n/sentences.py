@@ -8,15 +8,14 @@ no template fits, such as one of another package or of a provider, stays as it i
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from parcours.web.i18n.language import DEFAULT, instant, reader
+from parcours.web.i18n.language import DEFAULT, in_digits, instant, reader, translations
+from parcours.web.i18n.typography import spaced
 
 _NAME = re.compile(r"\{([A-Za-z][A-Za-z0-9]*)\}")
 _BETWEEN = re.compile(r"(, | or | and )")
@@ -73,7 +72,7 @@ def told(text: str) -> str:
     Instants in it are written as pages write them, in the reader's timezone.
     """
     language = reader().language
-    said = text if language == DEFAULT else _told(text, language, _DEPTH) or text
+    said = text if language == DEFAULT else _told(text, language, _DEPTH) or in_digits(text)
     return _SHOWN.sub(_as_on_pages, said)
 
 
@@ -107,7 +106,7 @@ def _in_clauses(text: str, language: str, depth: int) -> str | None:
     found = [_told(each, language, depth) for each in clauses]
     if not any(found):
         return None
-    return _CLAUSES[language].join(said or each for said, each in zip(found, clauses, strict=True))
+    return spaced(language, _CLAUSES[language]).join(said or each for said, each in zip(found, clauses, strict=True))
 
 
 def _filled(name: str, value: str, language: str, depth: int) -> str:
@@ -116,7 +115,7 @@ def _filled(name: str, value: str, language: str, depth: int) -> str:
     What a sentence ends with may have a hint behind it.
     """
     if not name[0].isupper():
-        return _in_clauses(value, language, depth) or value
+        return _in_clauses(value, language, depth) or in_digits(value)
     said = _told(value, language, depth)
     if said is None and name == "Choices":
         joints = _JOINTS[language]
@@ -141,5 +140,4 @@ def catalogue(language: str, of: str = "sentences") -> tuple[dict[str, str], tup
 
 def sentences(language: str, of: str = "sentences") -> dict[str, str]:
     """Return the translations of the engine's sentences, or of conditions, by their English."""
-    path = Path(__file__).with_name(f"{language}.{of}.toml")
-    return dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    return translations(language, f"{language}.{of}.toml")

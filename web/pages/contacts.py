@@ -256,7 +256,7 @@ def technical(entry: TimelineEntry) -> str:
     detail = entry.detail if isinstance(entry.detail, dict) else {}
     if entry.what not in ("outcome", "event"):
         return ""
-    return ", ".join(f"{name}: {detail[name]}" for name in TECHNICAL if isinstance(detail.get(name), str | int))
+    return ", ".join(f"{name}{_(': ')}{detail[name]}" for name in TECHNICAL if isinstance(detail.get(name), str | int))
 
 
 def brief(entry: TimelineEntry, called: Mapping[str, Mapping[str, str]]) -> str:

@@ -224,7 +224,7 @@ def note_of(note: EmailNote) -> str:
     said = sentence(note.sentence)
     if note.version is None or note.version == VersionName(None, None):
         return said
-    return f"{version_name(note.version.variant, note.version.locale)}: {said}"
+    return f"{version_name(note.version.variant, note.version.locale)}{_(': ')}{said}"
 
 
 def version_name(variant: str | None, locale: str | None) -> str:

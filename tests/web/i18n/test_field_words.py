@@ -8,6 +8,7 @@ import pytest
 
 from parcours.web.i18n.field_words import field_name, value_text
 from parcours.web.i18n.language import Reader, speaking
+from parcours.web.i18n.typography import spaced
 
 SPACE = "\N{NARROW NO-BREAK SPACE}"
 
@@ -50,4 +51,4 @@ def test_a_field_has_a_name_for_people(name: str, english: str, french: str) -> 
 def test_a_value_is_written_as_the_language_writes_it(value: Any, name: str, english: str, french: str) -> None:
     assert value_text(value, name) == english
     with speaking(Reader("fr")):
-        assert value_text(value, name) == french
+        assert value_text(value, name) == spaced("fr", french)

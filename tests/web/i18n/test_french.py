@@ -20,6 +20,7 @@ from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import Failed
 from parcours.web.i18n.language import Reader, _, catalogue, speaking
 from parcours.web.i18n.sentences import sentences, told
+from parcours.web.i18n.typography import spaced
 from tests.web.conftest import Client
 from tests.web.pages.test_sign_in import given_user, sign_in, token_of
 from tests.workers.worlds import START, Moody, World, at
@@ -307,13 +308,20 @@ def test_translations_of_the_engine_fill_in_what_their_sentence_does() -> None:
         ("must be greater than or equal to 1, not 0", "doit être supérieur ou égal à 1, pas 0"),
         ("must be true or false, not 'a; b or c'", "doit être true ou false, pas 'a; b or c'"),
         ("said by another package; not known here", "said by another package; not known here"),
+        ("limit: 12,500 entries at most", "limite : 12\u202f500 entrées au plus"),
+        (
+            "control group: 2.5 percent of contacts who are new from now on; no steps run for them",
+            "groupe témoin : 2,5 % des contacts nouveaux à partir de maintenant ; aucune étape ne s’exécute pour eux",
+        ),
+        ("10,000", "10\u202f000"),
+        ("must be true or false, not '1,000'", "doit être true ou false, pas '1,000'"),
         ("unknown name '{Kind}'", "nom inconnu '{Kind}'"),
         ("", ""),
     ],
 )
 def test_a_sentence_is_known_by_its_template_and_what_is_filled_in_stays(english: str, french: str) -> None:
     with speaking(FRENCH):
-        assert told(english) == french
+        assert told(english) == spaced("fr", french)
     assert told(english) == english
 
 
@@ -325,4 +333,4 @@ def test_a_long_sentence_without_end_is_read_quickly() -> None:
 def test_a_plan_tells_of_runs_by_a_property_in_french() -> None:
     with speaking(FRENCH):
         said = told("source event cart.updated, a run for each cart_id")
-    assert said == "source : événement cart.updated, un parcours pour chaque cart_id"
+    assert said == spaced("fr", "source : événement cart.updated, un parcours pour chaque cart_id")

@@ -10,6 +10,7 @@ from parcours.domain.messages.templates import EMAIL_NAMES, RenderError, problem
 from parcours.web.i18n.language import Reader, speaking
 from parcours.web.i18n.plain_words import problem
 from parcours.web.i18n.sentences import told
+from parcours.web.i18n.typography import spaced
 
 # A line with a mistake, and what is said of it.
 MISTAKES = {
@@ -92,7 +93,7 @@ def test_what_cannot_be_filled_in_is_told_like_it(line: str, said: str) -> None:
     assert str(found.value) == f"the template cannot be filled in, line 2: {said}"
     with speaking(Reader("fr")):
         french = told(str(found.value))
-        assert french.startswith("le modèle ne peut pas être rempli, ligne 2 : ")
+        assert french.startswith(spaced("fr", "le modèle ne peut pas être rempli, ligne 2 : "))
         assert not ENGLISH.search(CODE.sub("", french)), french
 
 
@@ -105,7 +106,7 @@ def test_a_block_that_is_open_is_found_where_it_begins() -> None:
 def test_a_page_says_it_without_the_name_of_the_language() -> None:
     with speaking(Reader("fr")):
         said = "invalid Liquid in line 2: {% if %} is not closed; add {% endif %} where it ends"
-        assert told(problem(said)).startswith("ligne 2 : {% if %} n’est pas fermé ;")
-        assert told(problem("body.a[0].b: invalid Liquid: unknown filter 'nope'; did you mean 'size'?")) == (
-            "filtre inconnu 'nope' ; vouliez-vous dire 'size' ?"
+        assert told(problem(said)).startswith(spaced("fr", "ligne 2 : {% if %} n’est pas fermé ;"))
+        assert told(problem("body.a[0].b: invalid Liquid: unknown filter 'nope'; did you mean 'size'?")) == spaced(
+            "fr", "filtre inconnu 'nope' ; vouliez-vous dire 'size' ?"
         )

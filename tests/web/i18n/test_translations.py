@@ -26,6 +26,7 @@ from parcours.web.i18n.language import (
     number,
     percent,
     speaking,
+    typed_number,
 )
 from parcours.web.pages.rendering import TEMPLATES, environment
 
@@ -101,6 +102,26 @@ def test_dates_and_numbers_are_written_as_the_language_has_them() -> None:
         assert [number(1234567), number(1234.5)] == ["1\u202f234\u202f567", "1\u202f234,5"]
         assert percent(0.256) == "26\u202f%"
         assert _n("{n} active contact.", "{n} active contacts.", 0) == "0 contact actif."
+
+
+@pytest.mark.parametrize(
+    ("text", "french"),
+    [
+        ("1500,5", 1500.5),
+        ("1 500,5", 1500.5),
+        ("1\u202f500\u00a0000", 1500000),
+        ("-3", -3),
+        ("12 34", None),
+        ("1500.5", None),
+        ("1,5,5", None),
+        ("Lyon", None),
+        ("", None),
+    ],
+)
+def test_a_number_is_typed_as_the_language_writes_it(text: str, french: float | None) -> None:
+    assert typed_number(text) is None
+    with speaking(Reader("fr", UTC)):
+        assert typed_number(text) == french
 
 
 def test_what_a_name_holds_is_not_filled_in_again() -> None:

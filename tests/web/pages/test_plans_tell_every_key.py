@@ -211,7 +211,7 @@ def test_a_rule_that_is_too_long_to_be_told_is_told_as_a_setting(world: World) -
     fewer = {"any": several[:-1]}
     plan = planned(world, {"goal": {"rule": fewer}, "exit": [{"rule": fewer}]}, applied=False)
     assert [line[4:9] for line in plan.lines()[1:3]] == ["exit:", "goal:"]
-    assert [line.split(" : ")[0] for line in page(plan, "fr")[1:3]] == ["Sorties", "Objectif"]
+    assert [line.split("\u00a0:")[0] for line in page(plan, "fr")[1:3]] == ["Sorties", "Objectif"]
 
 
 def test_the_walk_finds_the_keys_inside() -> None:
