@@ -122,7 +122,8 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     found = near(name, known)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    # What is known may be members of an enumeration.
+    return f"; did you mean {str(found[0])!r}?" if found else ""
 
 
 def listed(names: Sequence[str], word: str) -> str:

@@ -180,6 +180,11 @@ def _mail_flips(batch: Batch[EmailActivity]) -> list[datetime | None]:
     ]
 
 
+def _says_activity(asked: EmailActivity) -> str:
+    happened = asked.activity if asked.activity == "bounced" else f"was {asked.activity}"
+    return f"{_some(asked.emails, 'email')} {happened}{asked.in_words()}"
+
+
 @condition(
     "email.activity",
     properties=EmailActivity,
@@ -188,7 +193,7 @@ def _mail_flips(batch: Batch[EmailActivity]) -> list[datetime | None]:
     reads=_reads_emails,
     looks=lambda asked: (asked.look(Need.MAILINGS),),
     flips=_mail_flips,
-    says=lambda asked: f"{_some(asked.emails, 'email')} was {asked.activity}{asked.in_words()}",
+    says=_says_activity,
     shows=lambda batch: [{"latest": iso(max(_mailed(batch, each.id), default=None))} for each in batch.contacts],
 )
 def email_activity(batch: Batch[EmailActivity]) -> list[bool]:

@@ -261,8 +261,9 @@ def _points_of(batch: Batch[PointsTest], contact: Contact) -> int | None:
     needs=_scores,
     refers_to={"group": RefersTo.POINT_GROUP},
     reads=_reads_points,
-    says=lambda asked: tested(
-        "points" if asked.group is None else f"points in {asked.group}", asked.operator, asked.points
+    says=lambda asked: (
+        (f"in the point group {asked.group}, " if asked.group is not None else "")
+        + tested("the number of points", asked.operator, asked.points)
     ),
     shows=lambda batch: [_points_of(batch, each) for each in batch.contacts],
     reference="lead.points",
@@ -420,7 +421,8 @@ def _campaign_flips(batch: Batch[InCampaigns]) -> list[datetime | None]:
 
 
 def _says_campaigns(asked: InCampaigns) -> str:
-    inside = f"the contact is in {one_of('campaign', 'campaigns', asked.campaigns)}"
+    own = asked.campaigns == ["this"]
+    inside = f"the contact is in {'this campaign' if own else one_of('campaign', 'campaigns', asked.campaigns)}"
     added = asked.added
     if added is None:
         return inside

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from parcours.domain import operators
+from parcours.domain.time.intervals import Interval, format_interval
 
 _WORDS = {
     "=": "is",
@@ -30,6 +31,16 @@ _WORDS = {
     "in_next": "is within the next",
     "date": "is on",
 }
+# Of a day, or of a day and time.
+_OF_TIMES = {
+    "=": "is on",
+    "!=": "is not on",
+    "gt": "is after",
+    "gte": "is on or after",
+    "lt": "is before",
+    "lte": "is on or before",
+}
+_DAYS = {(0, 0): "today", (0, -1): "yesterday", (0, 1): "tomorrow"}
 # Characters of a value that are repeated.
 _MOST = 200
 
@@ -42,10 +53,25 @@ def tested(what: str, operator: str, value: Any) -> str:
     if name == "date" and value == "anniversary":
         return f"the anniversary of {what} is today"
     if name == "date" and operators.goes_by_time(name, value):
-        return f"{what} is {value} from today"
+        return f"{what} is {_day_from_today(value)}"
     if isinstance(value, Mapping):
         return f"{what} {_WORDS[name]} what the field {value.get('field')} says"
-    return f"{what} {_WORDS[name]} {_short(value)}"
+    said = (
+        _OF_TIMES[name] if name in _OF_TIMES and isinstance(value, str) and operators.is_moment(value) else _WORDS[name]
+    )
+    return f"{what} {said} {_short(value)}"
+
+
+def _day_from_today(value: Any) -> str:
+    """Return the day that a signed duration is, such as `tomorrow` or `3 days before today`."""
+    ahead = operators.the_day(value)
+    if not isinstance(ahead, tuple):
+        return str(value)
+    if ahead in _DAYS:
+        return _DAYS[ahead]
+    months, days = ahead
+    interval = format_interval(Interval(abs(months), abs(days)))
+    return f"{interval} {'before' if min(ahead) < 0 else 'from'} today"
 
 
 def _short(value: Any) -> str:

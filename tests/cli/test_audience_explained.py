@@ -109,4 +109,4 @@ def test_who_waits_for_a_rule_is_told_condition_by_condition(welcome: Run) -> No
     waits, first, second = said(welcome, "explain", "welcome", "ann").splitlines()[-3:]
     assert waits.startswith("waits at rich (decision) until its rule is true, until ")
     assert waits.endswith("UTC at the latest")
-    assert (first, second) == ("  no: all of", "    no: points is at least 50; now: 0")
+    assert (first, second) == ("  no: all of", "    no: the number of points is at least 50; now: 0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parcours.domain.time.intervals import parse_interval
 from parcours.web.i18n import labels
-from parcours.web.i18n.language import DEFAULT, reader
+from parcours.web.i18n.language import DEFAULT, _, reader
 from parcours.web.i18n.sentences import SentencePattern, catalogue
 
 # What is filled in may be a condition with something filled in, and so on, no deeper.
@@ -31,7 +31,7 @@ def _condition(text: str, language: str, depth: int) -> str:
 
 def _is_period(pattern: SentencePattern) -> bool:
     """Return whether a template is of a period, which stands behind any condition."""
-    return pattern.names[0] == "Words"
+    return pattern.names[0] == "Words" or pattern.names == ("Type", "interval")
 
 
 def _ends_a_test(text: str) -> bool:
@@ -39,7 +39,20 @@ def _ends_a_test(text: str) -> bool:
     return " is within the last " in text or " is longer ago than " in text
 
 
+def _tests(text: str, language: str, depth: int) -> str:
+    """Return tests of the data of an event; what one compares with may hold an "and" of its own."""
+    said = ""
+    for each in text.split(" and "):
+        other = _condition(each, language, depth)
+        joint = _(" and ") if other != each else " and "
+        said += f"{joint}{other}" if said else other
+    return said
+
+
 def _filled(name: str, said: str, language: str, depth: int) -> str:
+    if name == "Type":
+        type_, where, tests = said.partition(" where ")
+        return f"{type_}{_(' where ')}{_tests(tests, language, depth)}" if where else said
     if name == "interval":
         try:
             return labels.interval(parse_interval(said))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from parcours.web.i18n.language import _, day, exact, instant, marked
+from parcours.web.i18n.language import _, day, exact, instant, marked, reader
 
 # What a contact has by itself, and what files of other programs bring most often.
 NAMES = {
@@ -61,6 +61,10 @@ COMPANY = "company."
 _KEY = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
+# A day, or a day and time, in a sentence.
+_MOMENT = re.compile(
+    r"(?<![\w./:-])\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?(?![\w./:-])"
+)
 # Digits of these are no quantity: nobody writes 75,001 Paris or the year 1,990.
 _NO_QUANTITY = re.compile(
     r"(?:^|[\W_])(?:id|no|nr|number|numéro|num|year|année|zip|zipcode|code|codes|cp|phone|tel|mobile|siret|siren)(?:$|[\W_])",
@@ -101,6 +105,24 @@ def value_text(value: Any, name: str = "") -> str:
     except (ValueError, OverflowError):
         pass
     return text
+
+
+def with_dates(text: str) -> str:
+    """Return a sentence whose dates are written as the reader's language writes them.
+
+    A time without a timezone is that of each contact's clock.
+    """
+    return _MOMENT.sub(_as_date, text)
+
+
+def _as_date(found: re.Match[str]) -> str:
+    try:
+        if len(found[0]) == 10:
+            return day(date.fromisoformat(found[0]))
+        at = datetime.fromisoformat(found[0])
+        return instant(at.replace(tzinfo=reader().zone) if at.tzinfo is None else at)
+    except (ValueError, OverflowError):
+        return found[0]
 
 
 def _pair(name: str, value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +10,21 @@ from parcours.domain.segments import judging
 from parcours.domain.segments import rule as rules
 from parcours.domain.segments.rule import Condition, Rule
 from parcours.domain.steps.types import Properties, RefersTo, StepType
+from parcours.domain.steps.words import tested
+from parcours.web.i18n import labels
 from parcours.web.i18n.conditions import condition
-from parcours.web.i18n.field_words import field_name, value_text
+from parcours.web.i18n.field_words import field_name, value_text, with_dates
 from parcours.web.i18n.language import _
 
 Names = Mapping[RefersTo, Mapping[str, str]]
 NO_NAMES: Names = {}
+# What the engine has words of its own for, by the property.
+_WORDS: dict[str, Callable[[Any], str]] = {
+    "channels": lambda given: labels.word(labels.CHANNELS, given),
+    "points": value_text,
+    "reason": lambda given: labels.word(labels.REFUSALS, given),
+    "type": lambda given: _("“{name}”", name=_(labels.EVENT_TYPES[given])) if given in labels.EVENT_TYPES else given,
+}
 # More than people read of a rule.
 _MOST = 500
 
@@ -36,20 +45,46 @@ def said(asked: Condition, names: Names = NO_NAMES) -> str:
     """Return a condition in words."""
     properties = named(asked.type, asked.properties, names)
     properties = properties.model_copy(update=_called(properties))
-    return condition(judging.words(replace(asked, properties=properties)))
+    return with_dates(condition(judging.words(replace(asked, properties=properties))))
 
 
 def _called(properties: Any) -> dict[str, Any]:
-    """Return the fields that a condition asks about, and what it compares them with, as people call them."""
+    """Return the words of a condition's properties: fields as people call them, numbers as they write them."""
+    called: dict[str, Any] = {}
     field, value = getattr(properties, "field", None), getattr(properties, "value", None)
-    if not isinstance(field, str):
-        return {}
-    called: dict[str, Any] = {"field": field_name(field)}
-    if isinstance(value, Mapping) and isinstance(value.get("field"), str):
-        called["value"] = {**value, "field": field_name(value["field"])}
-    elif isinstance(value, bool):
-        called["value"] = value_text(value)
+    if isinstance(field, str):
+        called["field"] = field_name(field)
+    if value is not None:
+        called["value"] = _compared(value, field if isinstance(field, str) else "")
+    for name, word in _WORDS.items():
+        given = getattr(properties, name, None)
+        if isinstance(given, str | int | float):
+            called[name] = word(given)
+        elif isinstance(given, list):
+            called[name] = [word(each) if isinstance(each, str) else each for each in given]
+    where = getattr(properties, "where", None)
+    if isinstance(where, list):
+        called["where"] = [each.model_copy(update=_called(each)) for each in where]
     return called
+
+
+def test_said(field: str, operator: Any, value: Any) -> str:
+    """Return a test of a field, or of a property of an event, in words."""
+    called = field_name(field)
+    try:
+        return with_dates(condition(tested(called, operator, _compared(value, field))))
+    # One that a file has wrong.
+    except ValueError:
+        return f"{called} {operator} {value_text(value, field)}".rstrip()
+
+
+def _compared(value: Any, field: str) -> Any:
+    """Return what a field is compared with in words; days and lengths of time are put in words with the sentence."""
+    if isinstance(value, Mapping):
+        return {**value, "field": field_name(value["field"])} if isinstance(value.get("field"), str) else value
+    if isinstance(value, list):
+        return [_compared(each, field) for each in value]
+    return value_text(value, field) if isinstance(value, bool | int | float) else value
 
 
 def in_short(rule: Rule, names: Names = NO_NAMES) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from parcours.domain import operators
+from parcours.domain.segments.rule import Condition
 from parcours.domain.steps.types import Properties, StepType
 from parcours.web.i18n import rule_words
-from parcours.web.i18n.field_words import field_name, value_text
 from parcours.web.i18n.language import _, marked
 from parcours.web.i18n.rule_words import NO_NAMES, Names
 from parcours.web.i18n.sentences import told
@@ -212,7 +209,7 @@ def in_words(found: StepType, properties: Properties, names: Names = NO_NAMES) -
     """
     said = (
         _waited_for(found, properties, names)
-        or _tested(properties)
+        or _asked(found, properties)
         or told(found.in_words(properties) or "")
         or type_name(found.kind.value, found.name)
     )
@@ -230,15 +227,12 @@ def _waited_for(found: StepType, properties: Properties, names: Names) -> str | 
         return None
 
 
-def _tested(properties: Properties) -> str | None:
-    """Return a test of a field in words; its operator is a word of the reader's language."""
-    given: Any = properties
-    field, operator = getattr(given, "field", None), getattr(given, "operator", None)
-    if not isinstance(field, str) or not isinstance(operator, str):
+def _asked(found: StepType, properties: Properties) -> str | None:
+    """Return what a condition asks in the words of rules."""
+    if found.says is None or found.summary is not None:
         return None
-    name = operators.named(operator)
-    value = getattr(given, "value", None)
-    shown = value_text(value, field)
-    if name not in OPERATORS or isinstance(value, dict):
+    try:
+        return rule_words.said(Condition(found, properties))
+    # Also of another package, whose code may raise anything.
+    except (Exception, SystemExit):
         return None
-    return f"{field_name(field)} {_(OPERATORS[name])} {shown}".rstrip()

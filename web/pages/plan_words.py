@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from parcours.domain import operators
 from parcours.domain.campaign_file.difference import Difference
 from parcours.domain.campaign_file.model import CampaignFile, EventSourceFile, ExitFile, GoalFile, StepFile
 from parcours.domain.errors import CampaignError
@@ -23,7 +22,8 @@ from parcours.web.i18n.field_words import field_name
 from parcours.web.i18n.labels import EVENT_TYPES, interval, word
 from parcours.web.i18n.language import _, _n, marked, number, planned
 from parcours.web.i18n.sentences import told
-from parcours.web.i18n.step_words import OPERATORS, property_name, type_name
+from parcours.web.i18n.step_words import property_name, type_name
+from parcours.web.pages import panels
 from parcours.web.pages.step_titles import Names, quoted
 
 # What steps are called, by key; whoever writes the file knows its keys.
@@ -184,26 +184,44 @@ def _called_file(file: CampaignFile) -> CampaignFile:
     """Return a campaign file in which events and their properties have the names that people know, to be told."""
     sources = file.sources.model_copy(update={"events": tuple(_called_event(each) for each in file.sources.events)})
     goal = None if file.goal is None else _called_event(file.goal)
+    entry = file.entry
+    if entry is not None and entry.rate is not None:
+        entry = entry.model_copy(update={"rate": _rate(entry.rate)})
     return file.model_copy(
-        update={"sources": sources, "exit": tuple(_called_event(each) for each in file.exit), "goal": goal}
+        update={
+            "sources": sources,
+            "entry": entry,
+            "exit": tuple(_called_event(each) for each in file.exit),
+            "goal": goal,
+        }
     )
 
 
 def _called_event(given: Event) -> Event:
     called: dict[str, Any] = {}
-    for name in ("type", "event"):
-        if getattr(given, name, None):
-            called[name] = word(EVENT_TYPES, getattr(given, name))
+    name_of_type = "type" if isinstance(given, EventSourceFile) else "event"
+    if getattr(given, name_of_type):
+        called[name_of_type] = word(EVENT_TYPES, getattr(given, name_of_type))
     if given.key:
         called["key"] = field_name(given.key)
-    called["where"] = [_called_test(each) for each in given.where]
+    if given.where and name_of_type in called:
+        tests = _(" and ").join(map(_called_test, given.where))
+        called |= {name_of_type: f"{called[name_of_type]}{_(' where ')}{tests}", "where": []}
+    if isinstance(given, GoalFile) and given.within is not None:
+        called["within"] = interval(parse_interval(given.within))
     return given.model_copy(update=called)
 
 
-def _called_test(test: Mapping[str, Any]) -> dict[str, Any]:
-    operator = operators.named(test.get("operator"))
-    said = _(OPERATORS[operator]) if operator in OPERATORS else operator
-    return {**test, "field": field_name(str(test.get("field", ""))), "operator": said}
+def _called_test(test: Mapping[str, Any]) -> str:
+    """Return a test of the data of an event in words."""
+    return rule_words.test_said(str(test.get("field")), test.get("operator"), test.get("value"))
+
+
+def _rate(rate: str) -> str:
+    """Return a rate of a file in words; one that cannot be read as it is."""
+    found = panels.rate_of(rate)
+    period = dict(panels.PERIODS).get(found.unit)
+    return f"{number(int(found.n))} {_(period)}" if period else rate
 
 
 def change(each: Difference) -> str:

@@ -156,6 +156,7 @@ def test_every_problem_is_found_at_once() -> None:
             {"action": "contact.points", "with": {"pints": 5}, "after": 3},
             "tag",
             {"decision": "page.hit", "yes": [{"action": "email.sent"}]},
+            {**TAG, "decison": "page.hit"},
         ],
     }
     assert problems(data) == {
@@ -174,6 +175,7 @@ def test_every_problem_is_found_at_once() -> None:
         "steps[0].after": problems(campaign({**TAG, "after": 3}))["steps[0].after"],
         "steps[1]": "a step must be a mapping of names to values, not text",
         "steps[2].yes[0].action": "unknown action 'email.sent'; did you mean 'email.send'?",
+        "steps[3].decison": "unknown name 'decison'; did you mean 'decision'?",
     }
 
 

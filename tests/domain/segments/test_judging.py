@@ -278,6 +278,8 @@ def test_why_somebody_is_in_or_not_is_told_condition_by_condition() -> None:
             "a is more than what the field b says",
         ),
         ("contact.field", {"field": "a", "operator": "date", "value": "anniversary"}, "the anniversary of a is today"),
+        ("contact.field", {"field": "a", "operator": "date", "value": "+P1W"}, "a is 1 week from today"),
+        ("contact.field", {"field": "a", "operator": "gt", "value": "2026-12-24"}, "a is after 2026-12-24"),
         ("contact.field", {"field": "a", "operator": "within", "value": "7 days"}, "a is within the last 7 days"),
         (
             "event.count",
@@ -293,7 +295,7 @@ def test_why_somebody_is_in_or_not_is_told_condition_by_condition() -> None:
         ("email.activity", {"activity": "opened", "emails": ["a"]}, "the email a was opened"),
         ("email.activity", {"activity": "sent", "emails": ["a", "b"]}, "one of the emails a, b was sent"),
         ("contact.created", {"older_than": "1 month"}, "the contact was created longer ago than 1 month"),
-        ("contact.points", {"operator": ">=", "points": 5}, "points is at least 5"),
+        ("contact.points", {"operator": ">=", "points": 5}, "the number of points is at least 5"),
     ],
 )
 def test_a_condition_is_told_in_words(name: str, given_: dict[str, Any], words: str) -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from parcours.domain.steps.registry import all_types, step_type
 from parcours.domain.steps.types import Kind
+from parcours.web.i18n.conditions import condition
 from parcours.web.i18n.language import Reader, speaking
 from parcours.web.i18n.sentences import told
+from parcours.web.i18n.typography import spaced
 
 
 def said(kind: Kind, name: str, given: dict[str, Any]) -> str | None:
@@ -59,4 +61,4 @@ def test_a_step_is_said_in_words(kind: Kind, name: str, given: dict[str, Any], e
     found = said(kind, name, given)
     assert found == english
     with speaking(Reader("fr")):
-        assert told(found) == french
+        assert (told(found) if kind is not Kind.CONDITION or "%" in found else condition(found)) == spaced("fr", french)

@@ -13,19 +13,20 @@ from parcours.domain.steps.registry import all_types
 from parcours.domain.steps.types import Kind
 from parcours.web.i18n.conditions import condition
 from parcours.web.i18n.language import Reader, speaking
+from parcours.web.i18n.typography import spaced
 
 SAID = {
     ("contact.tags", "tags: [vip]"): "le contact a le tag vip",
     ("contact.segments", "segments: [a, b]"): "le contact est dans l’un des segments a, b",
-    ("contact.points", "operator: gte, points: 50"): "points est au moins 50",
+    ("contact.points", "operator: gte, points: 50"): "le nombre de points est au moins 50",
     ("contact.field", "field: last_active_at, operator: older_than, value: 90 days"): (
         "last_active_at date de plus de 90 jours"
     ),
     ("contact.field", "field: born, operator: within, value: 2 weeks"): "born date de moins de 2 semaines",
-    ("contact.field", "field: country, operator: in, value: [FR, BE]"): "country est l’un de FR, BE",
+    ("contact.field", "field: country, operator: in, value: [FR, BE]"): "country est parmi FR, BE",
     ("contact.created", "within: 4 days"): "le contact a été créé il y a moins de 4 jours",
-    ("contact.stage", "stages: [lead]"): "le contact est au stade lead",
-    ("contact.owner", "owners: [nora]"): "le contact a pour responsable nora",
+    ("contact.stage", "stages: [lead]"): "le contact est à l’étape de vie lead",
+    ("contact.owner", "owners: [nora]"): "le contact a pour propriétaire nora",
     ("contact.dnc", "channels: [email]"): "le contact est marqué « ne pas contacter » sur email",
     ("contact.campaigns", "campaigns: [c]"): "le contact est dans la campagne c",
     ("contact.device", "device_type: [mobile]"): "le contact a été vu avec un tel appareil : mobile",
@@ -52,7 +53,7 @@ def test_a_condition_is_said_in_french(given: tuple[str, str], french: str) -> N
     said = judging.words(one)
     assert condition(said) == said
     with speaking(Reader("fr", UTC)):
-        assert condition(said) == french
+        assert condition(said) == spaced("fr", french)
 
 
 def test_every_condition_of_rules_has_french_words() -> None:
