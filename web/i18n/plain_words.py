@@ -13,9 +13,13 @@ from parcours.web.i18n.sentences import told
 
 _MISSING = re.compile(r"the property '([A-Za-z_]\w*)' is missing")
 
+# On pages, a unit stands beside the number.
+_NO_INTERVAL = re.compile(r".* is not an interval: write a whole number and a unit, .*", re.DOTALL)
+
 # Whoever writes into a field need not know what its placeholders are called.
 _IN_TEMPLATE = re.compile(r"(?:\S+: )?invalid Liquid(?: in line (\d+))?: (.*)", re.DOTALL)
 
+EMPTY = "must not be empty"
 # By the name of a required property.
 MISSING = {
     "activity": marked("Choose what happened."),
@@ -23,6 +27,7 @@ MISSING = {
     "channels": marked("Enter at least one channel, such as email."),
     "company": marked("Enter a company."),
     "email": marked("Choose an email."),
+    "event": marked("Enter the type of the event, such as order.paid."),
     "field": marked("Enter the name of a field."),
     "fields": marked("Enter at least one field and its value."),
     "form": marked("Choose a form."),
@@ -158,10 +163,16 @@ HELP = {
 }
 
 
-def problem(sentence: str) -> str:
+def problem(sentence: str, field: str = "") -> str:
     """Return what is wrong with a field of a page, in the reader's language, without the names that files have."""
+    if sentence == EMPTY and field:
+        # It is also told far from the field.
+        name = next((each for each in reversed(field.split(".")) if not each.isdigit()), field)
+        sentence = f"the property {name!r} is missing"
     if sentence in ONE_OF:
         return _(ONE_OF[sentence])
+    if _NO_INTERVAL.fullmatch(sentence):
+        return _("Enter a whole number and a unit, such as 3 days.")
     template = _IN_TEMPLATE.fullmatch(sentence)
     if template is not None:
         return f"line {template[1]}: {template[2]}" if template[1] else template[2]

@@ -155,6 +155,7 @@ def _page(
         "start": drawing.spot(StepPlace(None, edit.ROOT, 0), around=len(nodes) == 1, others=len(nodes)),
         "end": drawing.spot(StepPlace(None, edit.ROOT, len(nodes))),
         "unsaved": None if typed is None else typed.why,
+        "typed_key": None if typed is None else typed.key,
         **panel,
     }
     return render(request, "build/page.html", 200 if refused is None and typed is None else 422, **values)
@@ -167,6 +168,8 @@ class TypedPanel(NamedTuple):
     # The draft as it would be with it.
     file: dict[str, Any]
     why: str
+    # The key that the step should have got.
+    key: str | None = None
 
 
 def _alone(data: Mapping[str, Any], only: str | None, chosen: str | None) -> str | None:
@@ -231,6 +234,13 @@ def operate(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf, 
                 refused = {"panel": "yaml", "yaml": form.text("text"), "yaml_problems": [str(error)]}
                 again = bench_at(conn, who, address)
                 return _page(request, conn, site, again, refused=refused)
+            if does == "set" and here not in edit.keys(bench.file):
+                # Deleted in another tab: there is no panel to show what was typed in, but it is not lost.
+                lost = {"panel": "gone", "problem": str(error), "typed": draft_panels.typed_in(form)}
+                return _page(request, conn, site, bench, refused=lost)
+            if does == "rename" and here in edit.keys(bench.file):
+                typed = TypedPanel(here, bench.file, str(error), form.text("key"))
+                return _page(request, conn, site, bench, typed=typed)
             if work is not None and work.typed is not None:
                 typed = TypedPanel(here if does == "set" else None, work.typed, str(error))
                 return _page(request, conn, site, bench, typed=typed)

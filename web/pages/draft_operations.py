@@ -286,7 +286,7 @@ class DraftOperation:
         except CampaignFileError as error:
             first = error.problems[0]
             line = _("Line {n}", n=first.line) if first.line else ""
-            raise EditError(f"{line}: {told(first.sentence)}" if line else told(first.sentence)) from None
+            raise EditError(f"{line}{_(': ')}{told(first.sentence)}" if line else told(first.sentence)) from None
         if self.bench.found is not None or not data.get("campaign"):
             data["campaign"] = self.bench.file.get("campaign")
         data.pop("published", None)

@@ -47,6 +47,7 @@ from parcours.web.pages.draft_bench import LENGTHS, SETTINGS, AddressOf, Bench, 
 from parcours.web.pages.panels import PanelChoice, PanelWidget
 from parcours.web.pages.rendering import render
 from parcours.web.pages.samples import Sample
+from parcours.web.security.access import FormBody
 
 router = pages_router()
 
@@ -326,6 +327,23 @@ def of_settings(
         "catch_up": [(key, _(text)) for key, text in CATCH_UP],
         "priority": [(key, _(text)) for key, text in PRIORITY],
     }
+
+
+# Of the fields of a step's panel: texts that somebody may have thought about, not what was chosen from a list.
+_TYPED = re.compile(r"name|note|raw|with-[^.]*|with-.*\.with\.value")
+
+
+def typed_in(form: FormBody) -> list[tuple[str, str]]:
+    """Return what was typed in the panel of a step that is gone, by what its fields are called."""
+    own = {"name": _("Name"), "note": _("Note"), "raw": _("Properties, as YAML")}
+    found = []
+    for name in dict.fromkeys(name for name, _text in form.pairs()):
+        if _TYPED.fullmatch(name) and not name.endswith(("-more", "-unit", "_part", "_do", "_as")):
+            text = "\n".join(each.strip() for each in form.all(name)).strip()
+            known = name.removeprefix("with-").removesuffix("_yaml").rpartition(".")[2]
+            label = own.get(name) or step_words.property_name("", "", known)
+            found += [(label, text)] if text else []
+    return found
 
 
 @router.post("/campaigns/{key}/build/preview")

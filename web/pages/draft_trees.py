@@ -27,7 +27,7 @@ from parcours.web.pages import plan_words
 def checked(conn: Connection, data: Mapping[str, Any], zone: ZoneInfo) -> CheckedDraft:
     """Return what a draft says as a campaign file, or everything that is wrong with it in words of the pages."""
     found = check_draft(conn, data, zone)
-    said = [each._replace(sentence=plain_words.problem(each.sentence)) for each in found.problems]
+    said = [each._replace(sentence=plain_words.problem(each.sentence, each.field)) for each in found.problems]
     return replace(found, problems=said)
 
 

@@ -13,14 +13,15 @@ from zoneinfo import ZoneInfo
 from parcours.domain import operators
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.steps.types import RefersTo, StepType
+from parcours.domain.time.intervals import parse_interval
 from parcours.domain.time.schedule import WEEKDAYS
 from parcours.producers.files.campaigns import value_of, write
 from parcours.services.draft_check import DraftProblem
 from parcours.web.i18n import labels, plain_words, step_words
 from parcours.web.i18n.field_words import field_name
-from parcours.web.i18n.language import _, marked
+from parcours.web.i18n.language import _, marked, typed_number
 from parcours.web.pages import comma_lists, rule_form
-from parcours.web.pages.property_schemas import PropertySchema, scalar_text, schemas_of
+from parcours.web.pages.property_schemas import PropertySchema, example_of, scalar_text, schemas_of
 from parcours.web.pages.rule_form import RuleView
 from parcours.web.security.access import FormBody
 
@@ -86,6 +87,8 @@ class PanelWidget:
     liquid: bool = False
     shown: str = ""
     shown_error: str = ""
+    # What is written into YAML.
+    example: str = ""
     # Whether it stands behind the rest: few need it, and it is not set.
     folded: bool = False
 
@@ -197,6 +200,7 @@ def _widget(
         open=found.refers_to.get(name) in _OPEN,
         liquid=name in LONG
         or (kind in ("text", "area", "lines", "yaml", "one") and _MENTIONS_LIQUID in schema.description),
+        example=example_of(name) if kind == "yaml" else "",
         folded=schema.advanced and value is None and not errors,
     )
 
@@ -359,6 +363,9 @@ def _value(kind: str, name: str, schema: PropertySchema, form: FormBody) -> Any:
     operator = form.text(f"{name.removesuffix('value')}operator") if name == "with-value" else ""
     if kind == "one" and operator in rule_form.WITH_LIST and not text.lstrip().startswith("["):
         return [value_of(each) for each in comma_lists.read(text)]
+    typed = typed_number(text.strip()) if kind == "one" and operators.named(operator) in rule_form.ORDERING else None
+    if typed is not None:
+        return typed
     if kind in ("one", "yaml"):
         return value_of(text)
     return text if kind == "area" else text.strip()
@@ -387,7 +394,7 @@ def _number(text: str, *, whole: bool) -> Any:
 
 @dataclass(frozen=True)
 class Length:
-    """An interval as a number and a unit; without a unit, `n` is what is written."""
+    """An interval as a number and a unit; without a unit, `n` is an interval as a file has it, such as P1DT2H."""
 
     n: str = ""
     unit: str = "days"
@@ -412,7 +419,14 @@ def length_of(value: Any) -> Length:
     if value is None:
         return Length()
     found = _LENGTH.fullmatch(str(value).strip())
-    return Length(found[1], f"{found[2]}s") if found else Length(str(value), "")
+    if found:
+        return Length(found[1], f"{found[2]}s")
+    try:
+        parse_interval(value)
+    except ValueError:
+        # The number is put right where it stands, and gets the unit beside it.
+        return Length(str(value))
+    return Length(str(value), "")
 
 
 def written_length(form: FormBody, name: str) -> str | None:
@@ -428,7 +442,7 @@ def rate_of(value: Any) -> Length:
     if value is None:
         return Length(unit="hour")
     found = _RATE.fullmatch(str(value).strip())
-    return Length(found[1], found[2]) if found else Length(str(value), "")
+    return Length(found[1], found[2]) if found else Length(str(value), "hour")
 
 
 def written_rate(form: FormBody, name: str) -> str | None:

@@ -130,3 +130,18 @@ def _choices(given: list[Any]) -> tuple[Any, ...]:
 
 def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+# Of what is written as YAML, by the property; others map names to values.
+_EXAMPLES = {
+    "added": "within: 30 days",
+    "where": "- {field: total, operator: gt, value: 100}",
+    "headers": "X-Source: parcours",
+    "body": "email: '{{ contact.email }}'",
+    "shares": "a: 50",
+}
+
+
+def example_of(name: str) -> str:
+    """Return what one may write for a property that is written as YAML."""
+    return _EXAMPLES.get(name, "country: FR")

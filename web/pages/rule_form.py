@@ -28,10 +28,10 @@ from parcours.domain.steps.types import Kind, RefersTo, StepType
 from parcours.producers.files.campaigns import value_of, write
 from parcours.services.rule_count import RuleCount
 from parcours.web.i18n import plain_words
-from parcours.web.i18n.language import DEFAULT, _, _n, marked, number, reader
+from parcours.web.i18n.language import DEFAULT, _, _n, marked, number, reader, typed_number
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import comma_lists
-from parcours.web.pages.property_schemas import PropertySchema, scalar_text, schemas_of
+from parcours.web.pages.property_schemas import PropertySchema, example_of, scalar_text, schemas_of
 from parcours.web.security.access import FormBody
 
 # Parts of one rule, as many as the form can bring.
@@ -112,8 +112,8 @@ PROPERTY_LABELS = {
     "page": marked("Pages"),
     "since": marked("Since"),
     "until": marked("Until"),
-    "added": marked("Added (YAML)"),
-    "where": marked("Tests of the data (YAML)"),
+    "added": marked("Added"),
+    "where": marked("Tests of the data"),
     "device_type": marked("Device types"),
     "device_brand": marked("Brands"),
     "device_os": marked("Operating systems"),
@@ -121,6 +121,8 @@ PROPERTY_LABELS = {
 LIST_HELP = marked("An entry that contains a comma is written in quotation marks.")
 WITHOUT_VALUE = frozenset({"empty", "!empty"})
 WITH_LIST = frozenset({"in", "!in"})
+# What is compared so as a number, whatever is in the field.
+ORDERING = frozenset({"gt", "gte", "lt", "lte"})
 COMPARING = frozenset({"=", "!=", "gt", "gte", "lt", "lte"})
 _NUMBER = re.compile(r"-?\d{1,15}([.,]\d{1,9})?")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -416,6 +418,9 @@ def _value(form: FormBody, key: str, name: str, schema: PropertySchema, operator
     shown_as = form.text(f"{key}.as")
     if kind == "text" and shown_as == "boolean" and text in ("true", "false"):
         return text == "true", ""
+    number_ = typed_number(text) if kind == "text" and (shown_as == "number" or operator in ORDERING) else None
+    if number_ is not None and name == "value":
+        return number_, ""
     if kind == "text" and shown_as == "number" and _NUMBER.fullmatch(text):
         return (float(text.replace(",", ".")) if set(text) & {".", ","} else int(text)), ""
     if kind == "list":
@@ -640,12 +645,19 @@ def _widget(
         was="" if isinstance(value, str | None) or kind in ("keys", "yaml") else json.dumps(value, default=str),
         chosen=chosen,
         choices=options,
-        help=" ".join(filter(None, (described, _(LIST_HELP) if kind == "list" else ""))),
+        help=" ".join(filter(None, (described, _more_help(kind, name)))),
         least=schema.least,
         most=schema.most,
         errors=tuple(errors),
         optional=schema.has_default,
     )
+
+
+def _more_help(kind: str, name: str) -> str:
+    """Return how a value is written, where the field alone does not say."""
+    if kind == "yaml":
+        return _("As YAML, such as {example}", example=example_of(name))
+    return _(LIST_HELP) if kind == "list" else ""
 
 
 def _help(description: str) -> str:

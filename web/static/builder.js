@@ -96,7 +96,7 @@ async function load(address, form, keep, asked) {
     isPutting = false;
   }
   // It is saved with what is typed next, or by its button.
-  if (!isKept && asked.source) typed = asked.source.isConnected ? asked.source : document.querySelector("#panel form[data-autosave]");
+  if (!isKept && asked.source && savesItself(asked.source)) typed = asked.source.isConnected ? asked.source : document.querySelector("#panel form[data-autosave]");
 }
 
 // Whoever is not signed in any more is asked to, on a page that keeps what was sent.
@@ -370,7 +370,7 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, textarea, select"), control = event.ctrlKey || event.metaKey;
   if (event.key === "Escape" && (event.target === document.body || event.target.closest("#builder"))) {
     if (document.getElementById("stay")) return document.getElementById("stay").click();
-    (document.querySelector(".step.chosen .step-title") || document.getElementById(opener) || cards()[0])?.focus();
+    (document.querySelector(".step.chosen .step-title") || document.getElementById(opener) || cards()[0] || document.getElementById("plus-first"))?.focus();
     return;
   }
   if (typing || document.querySelector("dialog[open]")) return;
@@ -380,6 +380,8 @@ document.addEventListener("keydown", (event) => {
   if (edits && control && letter === "z") return can(() => operate(event.shiftKey ? "redo" : "undo", { step: key || "" }));
   if (edits && control && letter === "y") return can(() => operate("redo", { step: key || "" }));
   if (!control && event.key === "/") return can(() => document.getElementById("find").focus());
+  const opens = !control && !event.altKey && { s: "open-settings", r: "review" }[letter];
+  if (opens) return can(() => document.getElementById(opens)?.click());
   if (!control && event.key === "?") return can(() => { opener = event.target.id; go(`${builder().dataset.base}?help=1`); });
   if (!card) {
     if (event.key === "ArrowDown") can(() => cards()[0]?.focus());

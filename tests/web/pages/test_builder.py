@@ -506,6 +506,50 @@ def test_what_was_typed_while_another_tab_changed_the_draft_stands_in_the_panel(
     assert "Typed by hand" in str(file_of(world))
 
 
+def test_a_key_that_is_refused_stays_in_its_field(builder: Builder, world: World) -> None:
+    answer = builder.does("rename", step="hello", key="Größe x")
+    assert answer.status_code == 422
+    assert "is not a valid key" in text_of(answer.text)
+    assert 'id="key" name="key" value="Größe x"' in answer.text
+    # Its own panel, open where the key is, and nothing changed.
+    assert "<details open><summary>Advanced</summary>" in answer.text
+
+
+def test_what_is_empty_in_the_settings_is_told_by_what_to_enter(builder: Builder, world: World) -> None:
+    answer = builder.does("settings", name="x", existing="1", **{"goal-kind": "goal-event"})
+    effects = answer.text[answer.text.index('id="effects"') :]
+    assert "Enter the type of the event, such as order.paid." in text_of(effects)
+
+
+def test_a_length_that_is_none_is_put_right_by_its_number_alone(builder: Builder, world: World) -> None:
+    builder.does("set", step="visited", **{"with-url": "*", "within": "abc", "within-unit": "hours"})
+    page = builder.page(step="visited")
+    assert "Enter a whole number and a unit, such as 3 days." in text_of(page)
+    (unit,) = re.findall(r'(?s)<select id="within-unit".*?<option value="(\w*)" selected', page)
+    builder.does("set", step="visited", **{"with-url": "*", "within": "2", "within-unit": unit})
+    assert file_of(world)["steps"][0]["then"][0]["within"] == "2 days"
+
+
+def test_what_was_typed_at_a_step_that_another_tab_deleted_comes_back(builder: Builder, world: World) -> None:
+    builder.does("remove", step="hello")
+    before = file_of(world)
+    typed = {"name": "Typed by hand", "note": "Two\r\nlines", "with-points": "77", "when": "now", "after-unit": "days"}
+    typed |= {"with-rule_part": "0", "with-rule.0.with.value": ""}
+    answer = builder.does("set", step="hello", **typed)
+    assert answer.status_code == 422
+    said = text_of(answer.text)
+    assert "There is no step 'hello' in the draft any more." in said
+    assert "What you typed is below and not saved." in said
+    labels = re.findall(r'<label for="typed-\d">([^<]+)<', answer.text)
+    texts = re.findall(r'<textarea id="typed-\d"[^>]*readonly>\n([^<]*)<', answer.text)
+    assert list(zip(labels, texts, strict=True)) == [
+        ("Name", "Typed by hand"),
+        ("Note", "Two\r\nlines"),
+        ("Points", "77"),
+    ]
+    assert file_of(world) == before
+
+
 @pytest.mark.parametrize(("do", "step"), [("set", "hello"), ("settings", "")])
 def test_a_name_that_no_page_could_show_is_refused_and_stays_in_the_panel(
     builder: Builder, world: World, do: str, step: str

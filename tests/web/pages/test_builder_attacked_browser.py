@@ -33,6 +33,30 @@ def test_a_step_that_is_added_by_a_double_click_is_added_once(build: str, world:
     tab.close()
 
 
+def test_a_new_campaign_is_begun_without_a_way_to_its_fields(build: str, tab: Page) -> None:
+    problems = heard(tab)
+    tab.goto(build[: build.index("/campaigns")] + "/drafts/+new")
+    expect(tab.locator("#name")).to_be_focused()
+    tab.locator("[value=empty]").check()
+    tab.locator("#name").fill("New")
+    tab.locator("#name").press("Enter")
+    expect(tab.locator("#panel-title")).to_have_text("Settings")
+    # From the settings of a campaign without steps, one goes on to the first one.
+    tab.locator("#name").focus()
+    tab.keyboard.press("Escape")
+    expect(tab.locator("#plus-first")).to_be_focused()
+    tab.keyboard.press("a")
+    expect(tab.locator("#panel-title")).to_have_text("Add a step")
+    # Settings and review are one key away.
+    tab.keyboard.press("s")
+    expect(tab.locator("#panel-title")).to_have_text("Settings")
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("r")
+    expect(tab.locator("h1")).to_have_text("Review: New")
+    assert problems == []
+    tab.close()
+
+
 def test_escape_leads_back_to_what_opened_a_panel(build: str, tab: Page) -> None:
     problems = heard(tab)
     tab.goto(build)

@@ -124,6 +124,13 @@ def test_on_a_phone_every_place_that_may_take_a_step_reads_here(build: str, worl
     tab.close()
 
 
+CUT_OFF = """() => {
+  const end = document.querySelector('.building').getBoundingClientRect().right;
+  return [...document.querySelectorAll('.building .step')].filter((each) => each.getBoundingClientRect().right > end)
+    .map((each) => each.dataset.card);
+}"""
+
+
 def deep(levels: int) -> str:
     steps = ""
     for n in range(levels):
@@ -143,8 +150,10 @@ def test_twelve_levels_of_long_names_make_no_page_wider_than_its_screen(
         tab.goto(build.replace("/c/", "/deep/") + asked)
         expect(tab.locator("#card-s11")).to_be_attached()
         assert tab.evaluate(OVERFLOW) <= 0, asked
+        # Nor is any card cut off in the tree.
+        assert tab.evaluate(CUT_OFF) == [], asked
     # A card is wide enough to read, and a number stays whole.
-    expect(tab.locator("[data-card=s11]")).to_contain_text("1234567890")
+    expect(tab.locator("[data-card=s11]")).to_contain_text("1,234,567,890")
     assert tab.locator("[data-card=s11]").bounding_box()["width"] > 150  # type: ignore[index]
     tab.close()
 
