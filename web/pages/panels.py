@@ -148,6 +148,8 @@ def _for_value(
         text = comma_lists.written(text_of("one", each) for each in several)
     labels_of = {"boolean": rule_form.BOOLEANS, "day": rule_form.DAYS}.get(kind, ())
     choices = [PanelChoice(key, _(label)) for key, label in labels_of]
+    if kind == "day":
+        text, choices = rule_form.day_shown(text), [PanelChoice(label, "") for _key, label in choices]
     if kind == "list":
         widget = replace(widget, help=f"{widget.help} {_(rule_form.LIST_HELP)}".strip())
     if kind == "boolean":
@@ -363,6 +365,8 @@ def _value(kind: str, name: str, schema: PropertySchema, form: FormBody) -> Any:
     operator = form.text(f"{name.removesuffix('value')}operator") if name == "with-value" else ""
     if kind == "one" and operator in rule_form.WITH_LIST and not text.lstrip().startswith("["):
         return [value_of(each) for each in comma_lists.read(text)]
+    if kind == "one" and operators.named(operator) == "date":
+        return value_of(rule_form.day_typed(text.strip()))
     typed = typed_number(text.strip()) if kind == "one" and operators.named(operator) in rule_form.ORDERING else None
     if typed is not None:
         return typed

@@ -256,6 +256,16 @@ def value_kind(operator: str, kind: str, value: Any) -> str:
     return "date" if kind == "date" and (value is None or _DAY.fullmatch(str(value))) else "text"
 
 
+def day_shown(value: str) -> str:
+    """Return what the field of a day shows: a day that goes by today in words, and a date as it is."""
+    return _(dict(DAYS)[value]) if value in dict(DAYS) else value
+
+
+def day_typed(text: str) -> str:
+    """Return the day that somebody chose or typed in such a field, as files have it."""
+    return next((key for key, label in DAYS if text.casefold() == _(label).casefold()), text)
+
+
 def read(form: FormBody, name: str = "rule") -> RuleForm:
     """Return the rule of a form, after what its button did."""
     do, _sign, place = form.text(f"{name}_do").partition(":")
@@ -418,6 +428,8 @@ def _value(form: FormBody, key: str, name: str, schema: PropertySchema, operator
     shown_as = form.text(f"{key}.as")
     if kind == "text" and shown_as == "boolean" and text in ("true", "false"):
         return text == "true", ""
+    if name == "value" and kind == "text" and operator == "date" and text:
+        return day_typed(text), ""
     number_ = typed_number(text) if kind == "text" and (shown_as == "number" or operator in ORDERING) else None
     if number_ is not None and name == "value":
         return number_, ""
@@ -630,7 +642,7 @@ def _widget(
         options = [(key, _(text)) for key, text in BOOLEANS]
         chosen = () if value is None else ("true" if value else "false",)
     if kind == "day":
-        options = [(key, _(text)) for key, text in DAYS]
+        options = [(_(text), "") for _key, text in DAYS]
     if kind in ("operator", "enum"):
         # As it is written, right or wrong.
         options = [*options, *((each, each) for each in chosen if each not in dict(options))]
@@ -641,7 +653,7 @@ def _widget(
         name,
         name if label is None else _(label),
         kind,
-        value=_yaml_of(value) if kind == "yaml" else _as_text(value),
+        value=_yaml_of(value) if kind == "yaml" else day_shown(_as_text(value)) if kind == "day" else _as_text(value),
         was="" if isinstance(value, str | None) or kind in ("keys", "yaml") else json.dumps(value, default=str),
         chosen=chosen,
         choices=options,

@@ -216,6 +216,7 @@ def test_the_field_of_a_value_follows_the_operator_and_the_field(builder: Builde
         ("birthday", "gt", 'type="date"', "2000-01-31", "2000-01-31"),
         ("birthday", "older_than", "30 days", "18 years", "18 years"),
         ("birthday", "date", "the same day each year", "anniversary", "anniversary"),
+        ("birthday", "date", "tomorrow", "Tomorrow", "+P1D"),
         ("vip", "=", '<option value="true"', "true", True),
         ("city", "in", "separated by commas", "Lyon, Paris", ["Lyon", "Paris"]),
     ):
@@ -233,5 +234,7 @@ def test_the_field_of_a_value_follows_the_operator_and_the_field(builder: Builde
             found = given["rule"]["all"][0]["with"] if "rule" in given else given
             assert found["value"] == kept
             assert type(found["value"]) is type(kept)
+            # A day that goes by today is shown as it is chosen.
+            assert 'value="+P' not in panel.page
     rule.press(**{f"{RULE}.0.with.operator": "empty"})
     assert f'name="{RULE}.0.with.value"' not in rule.page
