@@ -81,6 +81,7 @@ def _page(
     asked = dict(request.query_params) if refused is None and typed is None else {}
     if typed is not None:
         asked = {"settings": "1"} if typed.step is None else {"step": typed.step}
+        asked |= {} if typed.key is None else {"focus": "key"}
     if not edits:
         asked = {name: text for name, text in asked.items() if name not in ("add", "moving")}
     data = bench.file

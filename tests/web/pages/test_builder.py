@@ -511,7 +511,8 @@ def test_a_key_that_is_refused_stays_in_its_field(builder: Builder, world: World
     assert answer.status_code == 422
     assert "is not a valid key" in text_of(answer.text)
     assert 'id="key" name="key" value="Größe x"' in answer.text
-    # Its own panel, open where the key is, and nothing changed.
+    # Its own panel, open where the key is.
+    assert 'data-focus="key"' in answer.text
     assert "<details open><summary>Advanced</summary>" in answer.text
 
 
