@@ -11,9 +11,9 @@ import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
-# What a contact has by itself; every other column is a custom field.
 # What comes before the columns of a file in one of its rejected rows.
 REJECTED_LINE, REJECTED_REASON = "Rejected line", "Reason for the rejection"
+# What a contact has by itself; every other column is a custom field.
 OWN = ("key", "email", "timezone", "points", "stage", "owner", "tags", "company")
 
 # Exports of Mailchimp, HubSpot, Salesforce, Mautic, Brevo, Google, Outlook, Shopify; Excel in French and German.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request, Response
@@ -12,7 +13,7 @@ from sqlalchemy import Connection
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from parcours.db.tables import imports, segments
+from parcours.db.tables import campaigns, imports, segments
 from parcours.db.tables.imports import StoredImport
 from parcours.domain.campaign_file.edit import fresh_key
 from parcours.domain.errors import CampaignError, NotFoundError
@@ -22,10 +23,11 @@ from parcours.producers.files.headers import FIELD_NAMES, OWN
 from parcours.services import rejected_rows, uploaded_import
 from parcours.services.contact_import import FileLook
 from parcours.services.uploaded_import import MOST_BYTES, PART_BYTES
+from parcours.web.i18n import labels
 from parcours.web.i18n.field_words import field_name, value_text
 from parcours.web.i18n.language import _, marked, number, reader
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, pages_router
+from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.problems import ProblemError
 from parcours.web.security.access import CSRF_FIELD, CSRF_HEADER, Visitor, check_csrf, may_edit, visitor
@@ -130,7 +132,13 @@ async def upload(
 
     id_ = await run_sync(keep)
     await file.close()
-    return redirect(request, f"{HERE}/{id_}")
+    return redirect(request, f"{HERE}/{id_}{_kept(str(form.get('back', '')))}")
+
+
+def _kept(back: str) -> str:
+    """Return what is added to an address so that the review of a draft stays known, which asked for the contacts."""
+    back = draft_choice.review(back)
+    return f"?{urlencode({'back': back})}" if back else ""
 
 
 def _parts(file: UploadFile) -> Iterator[bytes]:
@@ -152,8 +160,11 @@ def show(request: Request, site: SiteOf, id_: int) -> Response:
         # One process imports one file after the other.
         others = imports.latest(conn, LISTED) if stored.state == "running" and not stored.read_bytes else []
         waits = any(each.state == "running" and each.read_bytes for each in others)
+        awaiting = list((stored.result or {}).get("awaiting_update") or ())
+        names = {row.key: row.name for row in campaigns.listing(conn)} if awaiting else {}
     if stored.state == "uploaded":
-        return _preview(request, site, stored)
+        return _preview(request, site, stored, back=request.query_params.get("back", ""))
+    back = draft_choice.review(request.query_params.get("back", ""))
     part = request.headers.get("hx-target") == "progress"
     return render(
         request,
@@ -164,6 +175,9 @@ def show(request: Request, site: SiteOf, id_: int) -> Response:
         died=died,
         waits=waits,
         own=f"{HERE}/{id_}",
+        back=back,
+        kept=_kept(back),
+        awaiting=labels.listed([names.get(key, key) for key in awaiting]),
         notes=[_for_pages(note) for note in (stored.result or {}).get("notes", [])],
         error=_for_pages((stored.result or {}).get("error", "")),
     )
@@ -190,7 +204,7 @@ def choose(request: Request, site: SiteOf, id_: int, form: FormOf) -> Response:
         with site.engine.connect() as conn:
             stored = _found(conn, id_)
         said = _("Enter at most {n} characters.", n=KEY_LENGTH)
-        return _preview(request, site, stored, new_segment=new_segment, wrong_name=said)
+        return _preview(request, site, stored, new_segment=new_segment, wrong_name=said, back=form.text("back"))
     with site.engine.begin() as conn:
         stored = _found(conn, id_)
         if stored.state in ("uploaded", "failed") and "again" not in form:
@@ -201,9 +215,9 @@ def choose(request: Request, site: SiteOf, id_: int, form: FormOf) -> Response:
             raise NotFoundError("segment", segment)
         stored = _found(conn, id_)
     if "check" in form:
-        return _preview(request, site, stored, new_segment=new_segment)
+        return _preview(request, site, stored, new_segment=new_segment, back=form.text("back"))
     uploaded_import.begin(site.engine, site.settings, id_)
-    return redirect(request, f"{HERE}/{id_}")
+    return redirect(request, f"{HERE}/{id_}{_kept(form.text('back'))}")
 
 
 @router.get(f"{HERE}/{{id_}}/rejected")
@@ -247,6 +261,7 @@ def _ask(request: Request, site: Any, error: str | None = None) -> Response:
         latest=latest,
         choices=_segment_choices(known),
         segment=request.query_params.get("segment", ""),
+        back=draft_choice.review(request.query_params.get("back", "")),
         most=number(MOST_BYTES // 1_000_000),
         error=error,
         here=HERE,
@@ -269,7 +284,13 @@ def _segment_named(conn: Connection, name: str) -> str:
 
 
 def _preview(
-    request: Request, site: Any, stored: StoredImport, *, new_segment: str = "", wrong_name: str | None = None
+    request: Request,
+    site: Any,
+    stored: StoredImport,
+    *,
+    new_segment: str = "",
+    wrong_name: str | None = None,
+    back: str = "",
 ) -> Response:
     look, error = FileLook([]), None
     try:
@@ -286,6 +307,7 @@ def _preview(
         "contacts/import_preview.html",
         400 if wrong_name else 200,
         stored=stored,
+        back=draft_choice.review(back),
         new_segment=new_segment,
         wrong_name=[wrong_name] if wrong_name else [],
         look=look,

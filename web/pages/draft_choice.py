@@ -26,6 +26,14 @@ _PLACE = re.compile(
 )
 
 
+_REVIEW = re.compile(r"(/drafts/\d{1,19}|/campaigns/[a-z0-9-]+/build)/review")
+
+
+def review(text: str) -> str:
+    """Return the address of the review of a draft, if it is one."""
+    return text if _REVIEW.fullmatch(text) else ""
+
+
 def place(text: str) -> str:
     """Return the address of a place in a draft, if it is one."""
     return text if _PLACE.fullmatch(text) else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -385,3 +386,28 @@ def test_what_is_wrong_with_rows_and_columns_is_told_in_french(http: TestClient,
     page = text_of(uploaded(http, rows).text)
     assert "un guillemet n’est pas fermé sur cette ligne ; les lignes suivantes sont lues séparément" in page
     assert "La colonne 3 a le même nom 'email' qu’une colonne précédente ; elle devient le champ 'email 2'." in page
+
+
+def test_who_adds_contacts_for_a_draft_comes_back_to_its_review_and_campaigns_have_names(
+    http: TestClient, world: World
+) -> None:
+    world.segment("news")
+    world.campaign("- {action: contact.points, with: {points: 1}}", name="Welcome series", segments=("news",))
+    token = token_of(http.get("/campaigns/+new"))
+    made = http.post("/drafts", data={"csrf": token, "name": "Second", "template": ""}, headers=HTML)
+    (draft,) = re.findall(r"/drafts/\d+", str(made.url.path))
+    (revision,) = set(re.findall(r'data-revision="(\d+)"', made.text))
+    file = "sources: {segments: [news]}\nsteps: [{action: contact.points, with: {points: 1}}]"
+    http.post(draft, data={"csrf": token, "revision": revision, "do": "yaml", "text": file}, headers=HTML)
+    (link,) = re.findall(r'href="([^"]+)">Add contacts', http.get(f"{draft}/review", headers=HTML).text)
+    assert f'name="back" value="{draft}/review"' in http.get(unescape(link)).text
+    preview = uploaded(http, EXPORT, segment="news", back=f"{draft}/review")
+    assert f'name="back" value="{draft}/review"' in preview.text
+    again = chosen(http, str(preview.url.path), check="1", segment="news", back=f"{draft}/review")
+    assert f'name="back" value="{draft}/review"' in again.text
+    done = chosen(http, str(preview.url.path), segment="news", back=f"{draft}/review")
+    page = finished(http, f"{done.url.path}?{done.url.query.decode()}")
+    assert re.search(rf'href="{draft}/review"[^>]*>(<span>)?Back to the draft', page)
+    assert "Welcome series" in text_of(page)
+    # Nothing else is led to.
+    assert "Back to the draft" not in http.get(f"{done.url.path}?back=https://example.com/drafts/1/review").text
