@@ -29,7 +29,8 @@ LATEST = 10
 LOOKED_UP = 20_000
 # So many contacts tell which fields there are.
 LOOKED_AT = 20_000
-# Of what is in their fields, fewer tell.
+# Fewer tell which are worth offering, and what is in them.
+LOOKED_AT_FOR_NAMES = 5_000
 LOOKED_AT_FOR_KINDS = 2_000
 
 
@@ -391,7 +392,7 @@ def newest(conn: Connection) -> int | None:
 
 def field_names(conn: Connection) -> list[str]:
     """Return the custom fields that the newest contacts have."""
-    return list(conn.execute(statements(__file__)["field_names"], {"looked_at": LOOKED_AT}).scalars())
+    return list(conn.execute(statements(__file__)["field_names"], {"looked_at": LOOKED_AT_FOR_NAMES}).scalars())
 
 
 def field_kinds(conn: Connection) -> dict[str, str]:

@@ -21,7 +21,7 @@ from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_panels, draft_trees, pages_router
 from parcours.web.pages.campaign_form import choices_of, lines_of, plan_lines, text_difference
-from parcours.web.pages.draft_trees import Drawing
+from parcours.web.pages.draft_trees import DraftNode, Drawing
 from parcours.web.pages.kept_titles import titles_of
 from parcours.web.pages.rendering import redirect, render
 from parcours.web.security.access import FormBody
@@ -47,12 +47,7 @@ def show_version(request: Request, key: str, version: int, site: SiteOf) -> Resp
         published = campaigns.listing(conn, [found.id])[0].published
         compared = (version, found.version) if by_line == "present" else (version - 1, version) if by_line else ()
         texts = [lines_of(conn, found, Stamp(each, published)) if each else [] for each in compared]
-        data = drafts.data_of(conn, found._replace(version=version))
-        names = draft_panels.names_in(draft_panels.known_names(conn))
-        made = None
-        if version > 1:
-            made = draft_trees.difference(drafts.data_of(conn, found._replace(version=version - 1)), data, names)
-        nodes = Drawing(site.zone, names, marks=made.marks if made is not None else {}).nodes(data)
+        made, nodes = (None, None) if by_line else _drawn(conn, site, found._replace(version=version))
     return render(
         request,
         "campaigns/version.html",
@@ -64,6 +59,16 @@ def show_version(request: Request, key: str, version: int, site: SiteOf) -> Resp
         by_line=by_line,
         changed=list(text_difference(*texts)) if texts else [],
     )
+
+
+def _drawn(conn: Connection, site: Site, found: Found) -> tuple[draft_trees.TreeDifference | None, list[DraftNode]]:
+    """Return the tree of a version, and what it changed unless it is the first."""
+    data = drafts.data_of(conn, found)
+    names = draft_panels.names_in(draft_panels.known_names(conn))
+    made = None
+    if found.version > 1:
+        made = draft_trees.difference(drafts.data_of(conn, found._replace(version=found.version - 1)), data, names)
+    return made, Drawing(site.zone, names, marks=made.marks if made is not None else {}).nodes(data)
 
 
 @router.get("/campaigns/{key}/versions/{version}/rollback")

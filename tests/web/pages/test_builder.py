@@ -476,7 +476,7 @@ def test_a_review_says_which_source_segment_is_empty_and_leads_to_where_contacts
     world.campaign("- {step: hello, action: contact.points, with: {points: 1}}", key="d", segments=("nobody",))
     page = client().get("/campaigns/d/build/review").text
     assert "has no contacts yet: nobody enters from it now." in text_of(page)
-    assert 'href="/contacts/+import?segment=nobody"' in page
+    assert 'href="/contacts/+import?segment=nobody&amp;back=%2Fcampaigns%2Fd%2Fbuild%2Freview"' in page
     world.contacts("ann", segment="nobody")
     assert "has no contacts yet" not in text_of(client().get("/campaigns/d/build/review").text)
 

@@ -83,7 +83,7 @@ def test_the_page_of_a_version_draws_its_tree_with_what_it_changed(client: Clien
     assert 'class="step "' in first
     assert "No differences." not in text_of(first)
     assert "- step: old" not in text_of(first)
-    assert 'href="/campaigns/c/versions/1?yaml=1#yaml"' in first
+    assert 'href="/campaigns/c/versions/1?yaml=1"' in first
     changed, since = (text_of(http.get(f"/campaigns/c/versions/1?yaml={which}").text) for which in ("1", "present"))
     assert "+ - step: old" in changed
     assert "- - step: old" in since

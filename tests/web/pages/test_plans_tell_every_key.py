@@ -47,6 +47,8 @@ KEYED = source(events=[{**BOUGHT, "key": "order_id"}])
 
 # Dates, events and properties, as pages call them.
 ON_PAGES = {
+    "ends": ("Ends",),
+    "begins": ("Begins",),
     "order.paid": ("Paid an order", "A payé une commande"),
     "order_id": ("Order number", "Numéro de commande"),
     "2026-01-05": ("5 Jan 2026", "5 janv. 2026"),
