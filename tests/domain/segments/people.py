@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
@@ -46,17 +47,24 @@ SPANS = {
 INTERVALS = st.sampled_from(list(SPANS))
 
 
+# To make a strategy takes as long as to draw ten values from it. An example has one now and one interval.
+_kept = lru_cache(maxsize=64)
+
+
+@_kept
 def _away(span: str) -> st.SearchStrategy[int]:
     """Return how many days away from now things are: about an interval, or about none."""
     days, _ = SPANS[span]
     return st.builds(lambda days, by: days + by, st.sampled_from([days, days, days, 0]), st.integers(-1, 1))
 
 
+@_kept
 def instants(now: datetime, span: str) -> st.SearchStrategy[datetime]:
     """Return times of what happened: so long ago that it may soon be longer than an interval."""
     return st.builds(lambda days, about: min(now - timedelta(days=days) + about, now), _away(span), NEAR)
 
 
+@_kept
 def dates(now: datetime, span: str) -> st.SearchStrategy[str]:
     """Return values of fields that are days or times, on both sides of now, and birthdays."""
     sign = st.sampled_from([-1, 1])
@@ -71,6 +79,7 @@ def dates(now: datetime, span: str) -> st.SearchStrategy[str]:
     )
 
 
+@_kept
 def values(now: datetime, span: str) -> st.SearchStrategy[Any]:
     """Return values of fields of all kinds."""
     texts = st.sampled_from(["", "fr", "FR", "7", "7.5", "true", "2024-02-29", "9999-12-31", "0001-01-01", "x" * 300])
@@ -120,46 +129,84 @@ def world_of(people: Sequence[Person]) -> Knowledge:
     )
 
 
-@st.composite
-def people(draw: st.DrawFn, now: datetime, span: str, contact_id: int = 1) -> Person:
+class _Drawn(NamedTuple):
+    """What a person is drawn from, of one now and one interval."""
+
+    fields: st.SearchStrategy[dict[str, Any]]
+    maybe: st.SearchStrategy[datetime | None]
+    campaigns: st.SearchStrategy[dict[str, datetime]]
+    submissions: st.SearchStrategy[list[Submission]]
+    visits: st.SearchStrategy[list[Visit]]
+    events: st.SearchStrategy[list[Fact]]
+    mailings: st.SearchStrategy[list[Mailing]]
+
+
+@_kept
+def _drawn(now: datetime, span: str) -> _Drawn:
     at, value = instants(now, span), values(now, span)
     fields = st.fixed_dictionaries({}, optional={"country": value, "birthday": dates(now, span) | value})
-    named = [f"company-{contact_id}-{n}" for n in range(draw(st.integers(0, 2)))]
+    types = st.sampled_from([*TYPES, "order.paid", "order.paid"])
+    facts = st.builds(Fact, types, st.fixed_dictionaries({"total": st.integers(0, 9)}), at)
+    activities = st.sampled_from(["sent", "opened", "clicked", "bounced"])
+    return _Drawn(
+        fields,
+        st.none() | at,
+        st.dictionaries(st.sampled_from(CAMPAIGNS), at),
+        st.lists(st.builds(Submission, st.sampled_from(FORMS), fields, at), max_size=3),
+        st.lists(st.builds(Visit, st.sampled_from(["a.com/x", "a.com/y"]), st.none(), at), max_size=4),
+        st.lists(facts, max_size=6),
+        st.lists(st.builds(Mailing, activities, st.sampled_from([*EMAILS, None]), at), max_size=4),
+    )
+
+
+_ADDRESSES = st.sampled_from([None, "ann@example.com", "ann"])
+_ZONES = st.sampled_from(ZONES)
+_FEW = st.integers(0, 5)
+_COMPANIES = st.integers(0, 2)
+_STAGES = st.sampled_from([None, "lead", "customer"])
+_OWNERS = st.sampled_from([None, "bo"])
+_TAGS = st.frozensets(st.sampled_from(TAGS))
+_SEGMENTS = st.frozensets(st.sampled_from(SEGMENTS))
+_REFUSALS = st.dictionaries(st.just("email"), st.sampled_from(["manual", "bounced"]))
+_SCORES = st.dictionaries(st.just("sport"), _FEW)
+_UTM = st.dictionaries(st.just("utm_source"), st.sampled_from(["fr", "news"]))
+_DEVICES: st.SearchStrategy[list[dict[str, str | None]]] = st.lists(
+    st.fixed_dictionaries({"type": st.sampled_from(["mobile", "desktop"])}), max_size=2
+)
+
+
+@st.composite
+def people(draw: st.DrawFn, now: datetime, span: str, contact_id: int = 1) -> Person:
+    of = _drawn(now, span)
+    named = [f"company-{contact_id}-{n}" for n in range(draw(_COMPANIES))]
     contact = Contact(
         contact_id,
         f"contact-{contact_id}",
-        email=draw(st.sampled_from([None, "ann@example.com", "ann"])),
-        timezone=draw(st.sampled_from(ZONES)),
-        points=draw(st.integers(0, 5)),
-        stage=draw(st.sampled_from([None, "lead", "customer"])),
-        owner=draw(st.sampled_from([None, "bo"])),
-        fields=draw(fields),
-        last_active_at=draw(st.none() | at),
-        created_at=draw(st.none() | at),
-        tags=draw(st.frozensets(st.sampled_from(TAGS))),
-        segments=draw(st.frozensets(st.sampled_from(SEGMENTS))),
-        do_not_contact=draw(st.dictionaries(st.just("email"), st.sampled_from(["manual", "bounced"]))),
-        scores=draw(st.dictionaries(st.just("sport"), st.integers(0, 5))),
-        utm=draw(st.dictionaries(st.just("utm_source"), st.sampled_from(["fr", "news"]))),
+        email=draw(_ADDRESSES),
+        timezone=draw(_ZONES),
+        points=draw(_FEW),
+        stage=draw(_STAGES),
+        owner=draw(_OWNERS),
+        fields=draw(of.fields),
+        last_active_at=draw(of.maybe),
+        created_at=draw(of.maybe),
+        tags=draw(_TAGS),
+        segments=draw(_SEGMENTS),
+        do_not_contact=draw(_REFUSALS),
+        scores=draw(_SCORES),
+        utm=draw(_UTM),
         companies=frozenset(named),
         company=named[0] if named else None,
     )
-    facts = st.builds(
-        Fact,
-        st.sampled_from([*TYPES, "order.paid", "order.paid"]),
-        st.fixed_dictionaries({"total": st.integers(0, 9)}),
-        at,
-    )
-    activities = st.sampled_from(["sent", "opened", "clicked", "bounced"])
     return Person(
         contact,
-        campaigns=draw(st.dictionaries(st.sampled_from(CAMPAIGNS), at)),
-        devices=draw(st.lists(st.fixed_dictionaries({"type": st.sampled_from(["mobile", "desktop"])}), max_size=2)),
-        submissions=draw(st.lists(st.builds(Submission, st.sampled_from(FORMS), fields, at), max_size=3)),
-        visits=draw(st.lists(st.builds(Visit, st.sampled_from(["a.com/x", "a.com/y"]), st.none(), at), max_size=4)),
-        events=draw(st.lists(facts, max_size=6)),
-        mailings=draw(st.lists(st.builds(Mailing, activities, st.sampled_from([*EMAILS, None]), at), max_size=4)),
-        companies={key: Company(key, key, draw(st.integers(0, 5)), draw(fields)) for key in named},
+        campaigns=draw(of.campaigns),
+        devices=draw(_DEVICES),
+        submissions=draw(of.submissions),
+        visits=draw(of.visits),
+        events=draw(of.events),
+        mailings=draw(of.mailings),
+        companies={key: Company(key, key, draw(_FEW), draw(of.fields)) for key in named},
     )
 
 
