@@ -44,4 +44,4 @@ def test_runs_their_waits_and_their_ends_are_shown(client: Client, world: World)
 
 def test_the_list_of_campaigns_names_the_event_that_feeds_one(client: Client, world: World) -> None:
     page = client().get("/campaigns").text
-    assert 'title="Event">cart.updated</span>' in page
+    assert 'title="Event">Changed a cart</span>' in page

@@ -98,6 +98,7 @@ PAGES: Mapping[str, tuple[str, ...]] = {
     "/drafts": ("/drafts",),
     "/drafts/+new": ("/drafts/+new",),
     "/drafts/{draft_id}": (DRAFT_OF_NEW, f"{DRAFT_OF_NEW}?step=hello"),
+    "/drafts/{draft_id}/delete": (f"{DRAFT_OF_NEW}/delete",),
     "/drafts/{draft_id}/review": (f"{DRAFT_OF_NEW}/review",),
     "/emails": ("/emails",),
     "/emails/+new": ("/emails/+new",),
