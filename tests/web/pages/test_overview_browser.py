@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from playwright.sync_api import Page, Route, expect
 
@@ -95,6 +97,22 @@ def test_no_page_is_wider_than_its_screen(address: str, world: World, tab: Page,
     ):
         tab.goto(f"{address}{path}")
         assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
+    tab.close()
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280])
+def test_when_something_is_due_next_is_never_cut_off(address: str, world: World, tab: Page, width: int) -> None:
+    world.contacts("anna", segment="everyone")
+    world.campaign("- {step: later, action: contact.points, with: {points: 1}, after: 40 minutes}")
+    world.update(datetime.now(UTC))
+    tab.set_viewport_size({"width": width, "height": 800})
+    tab.context.add_cookies([{"name": "parcours_language", "value": "fr", "url": address}])
+    tab.goto(f"{address}/campaigns/c")
+    expect(tab.locator("#tile-due")).to_contain_text("minutes")
+    cut = tab.evaluate(
+        "[...document.querySelectorAll('.tile')].filter(each => each.scrollWidth > each.clientWidth).length"
+    )
+    assert cut == 0
     tab.close()
 
 
