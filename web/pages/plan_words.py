@@ -221,7 +221,8 @@ def _rate(rate: str) -> str:
     """Return a rate of a file in words; one that cannot be read as it is."""
     found = panels.rate_of(rate)
     period = dict(panels.PERIODS).get(found.unit)
-    return f"{number(int(found.n))} {_(period)}" if period else rate
+    # Files may write it in other ways than pages do.
+    return f"{number(int(found.n))} {_(period)}" if period and found.n.isdigit() else rate
 
 
 def change(each: Difference) -> str:

@@ -17,6 +17,7 @@ from parcours.db.tables import campaigns, drafts, waits
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.build import to_data
 from parcours.domain.steps.registry import all_types
+from parcours.producers.files.campaigns import write
 from parcours.services import drafts as drafts_service
 from parcours.web.pages.rendering import TEMPLATES
 from parcours.web.security.access import NEIGHBOUR
@@ -586,3 +587,13 @@ def test_what_applying_does_is_read_before_what_can_be_chosen_about_it(builder: 
     line = "2 contacts wait at “Say hello”, which is removed."
     assert effects.count(line) == 1
     assert effects.index(line) < effects.index("Where those at “Say hello” go") < effects.index("Delete this draft")
+
+
+@pytest.mark.parametrize("rate", ["5/hour", "500  PER HOUR", "5 par day"])
+def test_a_limit_that_a_file_writes_in_its_own_way_stops_no_page(builder: Builder, world: World, rate: str) -> None:
+    builder.does("choose", choice="backfill")
+    builder.does("yaml", text=write({**file_of(world), "entry": {"most": 10, "rate": rate}}))
+    for path in ("", "?settings=1", "/review"):
+        page = builder.http.get(f"{builder.base}{path}")
+        assert page.status_code == 200, path
+    assert rate in page.text
