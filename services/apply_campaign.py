@@ -37,8 +37,6 @@ MOST_MESSAGE = 500
 AT_ONCE = 5_000
 # Contact ids in which one statement looks for waits that a removed step lost.
 IDS_AT_ONCE = 50_000
-# Without which a campaign cannot be stored.
-_NEEDED: dict[RefersTo, named.What] = {RefersTo.SEGMENT: "segments", RefersTo.FORM: "forms"}
 
 
 class OutdatedPlanError(CampaignError):
@@ -140,14 +138,13 @@ def _keep_named(conn: Connection, file: CampaignFile) -> None:
     keys: dict[RefersTo, set[str]] = {}
     for each in references(file):
         keys.setdefault(each.what, set()).add(each.key)
-    # An email may come later.
-    named.keep(conn, "emails", keys.get(RefersTo.EMAIL, set()))
-    for what, table in _NEEDED.items():
-        gone = keys.get(what, set()) - named.keep(conn, table, keys.get(what, set()))
-        if gone:
+    for what in (RefersTo.EMAIL, RefersTo.SEGMENT, RefersTo.FORM):
+        gone = keys.get(what, set()) - named.keep(conn, what, keys.get(what, set()))
+        # An email may come later.
+        if gone and what is not RefersTo.EMAIL:
             raise OutdatedPlanError(
-                f"{table} that {file.campaign} names were deleted at the same time: {', '.join(sorted(gone))}; nothing "
-                "was applied; remove them from the campaign and apply again"
+                f"{what.value} that {file.campaign} names were deleted at the same time: {', '.join(sorted(gone))}; "
+                "nothing was applied; remove them from the campaign and apply again"
             )
 
 

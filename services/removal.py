@@ -22,11 +22,6 @@ from parcours.services import drafts
 from parcours.services.draft_check import names_in
 
 _CALLED = {RefersTo.EMAIL: "email", RefersTo.FORM: "form", RefersTo.SEGMENT: "segment"}
-_TABLES: dict[RefersTo, named.What] = {
-    RefersTo.EMAIL: "emails",
-    RefersTo.FORM: "forms",
-    RefersTo.SEGMENT: "segments",
-}
 
 
 class Use(NamedTuple):
@@ -145,7 +140,7 @@ def delete_segment(conn: Connection, key: str) -> None:
 
 def _refuse_used(conn: Connection, what: RefersTo, key: str) -> None:
     # Whoever is storing a campaign that names it is waited for, and seen.
-    named.take(conn, _TABLES[what], key)
+    named.take(conn, what, key)
     used = users_of(conn, what, key)
     if used:
         raise CampaignError(f"{_CALLED[what]} {key!r} cannot be deleted: {used.sentence}")

@@ -327,20 +327,7 @@ def _save(request: Request, site: Site, key: str | None, form: FormBody, who: st
         planned = campaign_plan.plan(conn, checked.file, zone=site.zone, counted=False)
         # One that was deleted meanwhile would come back unasked.
         overtaken = stale is not None or seen != planned.digest or (found is not None and held is None)
-        if not overtaken:
-            try:
-                apply_campaign.apply(
-                    conn,
-                    planned,
-                    backfill="backfill" in form,
-                    reschedule="reschedule" in form,
-                    who=who,
-                    now=now,
-                    zone=site.zone,
-                    message=form.text("message"),
-                )
-            except apply_campaign.OutdatedPlanError:
-                overtaken = True
+        overtaken = overtaken or apply_reviewed(conn, site, planned, form, who, now, form.text("message")) is None
         if overtaken:
             transaction.rollback()
     if overtaken:
@@ -351,6 +338,34 @@ def _save(request: Request, site: Site, key: str | None, form: FormBody, who: st
         _("“{name}” was created.", name=name) if planned.campaign_id is None else _("“{name}” was changed.", name=name)
     )
     return redirect(request, f"/campaigns/{quote(checked.file.campaign)}", flash=said)
+
+
+def apply_reviewed(
+    conn: Connection,
+    site: Site,
+    planned: CampaignPlan,
+    form: FormBody,
+    who: str,
+    now: datetime,
+    message: str | None = None,
+) -> int | None:
+    """Do what a review said, with what was chosen in it; return the campaign's id.
+
+    None when what it names went away by a moment: the caller rolls back, and shows the review once more.
+    """
+    try:
+        return apply_campaign.apply(
+            conn,
+            planned,
+            backfill="backfill" in form,
+            reschedule="reschedule" in form,
+            who=who,
+            now=now,
+            zone=site.zone,
+            message=message,
+        )
+    except apply_campaign.OutdatedPlanError:
+        return None
 
 
 class Stale(NamedTuple):

@@ -11,7 +11,7 @@ from parcours.db.clock import now as database_now
 from parcours.db.tables import campaigns
 from parcours.db.tables.campaigns import Found
 from parcours.domain.errors import CampaignError
-from parcours.services import apply_campaign, campaign_changes, campaign_versions, drafts
+from parcours.services import campaign_changes, campaign_versions, drafts
 from parcours.services.campaign_changes import Stamp
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.services.campaign_versions import rollback_message
@@ -20,7 +20,7 @@ from parcours.web.i18n import labels
 from parcours.web.i18n.language import _
 from parcours.web.i18n.sentences import told
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_panels, draft_trees, pages_router
-from parcours.web.pages.campaign_form import choices_of, lines_of, plan_lines, text_difference
+from parcours.web.pages.campaign_form import apply_reviewed, choices_of, lines_of, plan_lines, text_difference
 from parcours.web.pages.draft_trees import DraftNode, Drawing
 from parcours.web.pages.kept_titles import titles_of
 from parcours.web.pages.rendering import redirect, render
@@ -88,19 +88,8 @@ def roll_back(request: Request, key: str, version: int, site: SiteOf, who: Visit
             planned = None
         applies = planned is not None and planned.digest == form.text("seen")
         if planned is not None and applies:
-            try:
-                apply_campaign.apply(
-                    conn,
-                    planned,
-                    backfill="backfill" in form,
-                    reschedule="reschedule" in form,
-                    who=who.who,
-                    now=now,
-                    zone=site.zone,
-                    message=rollback_message(version, form.text("message")),
-                )
-            except apply_campaign.OutdatedPlanError:
-                applies = False
+            message = rollback_message(version, form.text("message"))
+            applies = apply_reviewed(conn, site, planned, form, who.who, now, message) is not None
         if not applies:
             transaction.rollback()
     if planned is None or not applies:

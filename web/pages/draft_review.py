@@ -16,14 +16,14 @@ from parcours.db.tables import campaigns, drafts, segments, sweeps
 from parcours.domain.campaign_file import edit
 from parcours.domain.campaign_file.model import CampaignFile
 from parcours.domain.steps.types import RefersTo
-from parcours.services import apply_campaign, campaign_changes, campaign_plan
+from parcours.services import campaign_changes, campaign_plan
 from parcours.services import drafts as service
 from parcours.services.campaign_plan import CampaignPlan
 from parcours.web.context import Site
 from parcours.web.i18n import labels
 from parcours.web.i18n.language import _, _n
 from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_panels, draft_trees, pages_router
-from parcours.web.pages.campaign_form import choices_of, plan_lines
+from parcours.web.pages.campaign_form import apply_reviewed, choices_of, plan_lines
 from parcours.web.pages.draft_bench import AddressOf, Bench, bench_at
 from parcours.web.pages.draft_trees import Drawing
 from parcours.web.pages.plan_words import NO_NAMES, effect_line, removed_step
@@ -170,18 +170,8 @@ def apply(request: Request, address: AddressOf, site: SiteOf, who: VisitorOf, fo
                 return _review(request, again, site, bench_at(again, who, address), changed=True)
         if "published" in form:
             planned = campaign_plan.plan(conn, _switched_on(checked.file), zone=site.zone)
-        try:
-            campaign_id = apply_campaign.apply(
-                conn,
-                planned,
-                backfill="backfill" in form,
-                reschedule="reschedule" in form,
-                who=who.who,
-                now=now,
-                zone=site.zone,
-            )
-        except apply_campaign.OutdatedPlanError:
-            # Something that it names went away by a moment; the review says what.
+        campaign_id = apply_reviewed(conn, site, planned, form, who.who, now)
+        if campaign_id is None:
             transaction.rollback()
             with site.engine.connect() as again:
                 return _review(request, again, site, bench_at(again, who, address), changed=True)
