@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from parcours.domain import operators
 from parcours.web.i18n import step_words
 from parcours.web.i18n.language import _, marked, reader
 from parcours.web.i18n.sentences import told
@@ -15,6 +16,21 @@ _MISSING = re.compile(r"the property '([A-Za-z_]\w*)' is missing")
 
 # On pages, a unit stands beside the number.
 _NO_INTERVAL = re.compile(r".* is not an interval: write a whole number and a unit, .*", re.DOTALL)
+
+# What is chosen on pages goes by its name there.
+_OPERATOR = re.compile(r"the operator '([^']+)' (.*)", re.DOTALL)
+_OF_OPERATORS = {
+    "needs a value; use 'empty' to test for no value": marked(
+        "“{comparison}” needs a value. To test for no value, choose “{empty}”."
+    ),
+    "takes one value, not several; use 'in' for a list": marked(
+        "“{comparison}” takes one value. For several, choose “{several}”."
+    ),
+    "needs a list of at least one value": marked("“{comparison}” needs at least one value."),
+    "needs a number, a date or a text, not true or false": marked("“{comparison}” needs a number, a date or a text."),
+    "needs a text": marked("“{comparison}” needs a text."),
+}
+_NO_DAY = "needs anniversary, a day"
 
 # Whoever writes into a field need not know what its placeholders are called.
 _IN_TEMPLATE = re.compile(r"(?:\S+: )?invalid Liquid(?: in line (\d+))?: (.*)", re.DOTALL)
@@ -139,6 +155,9 @@ HELP = {
     "-P1D, or a day such as 2026-12-24. For within (up to now), older_than and in_next: an interval such as 30 days. "
     "For =, !=, gt, gte, lt and lte: {field: NAME} compares two fields. For empty and !empty: omit it.": "",
     "Value to compare with, as in the condition contact.field.": "",
+    "When the contact was added to that campaign: an operator and a date, within or older_than.": marked(
+        "When the contact was added to that campaign, if that matters."
+    ),
     "Owners, at least one; one match is enough.": _ONE_IS_ENOUGH,
     "Number to compare with. `score` and `value` are aliases.": "",
     "Key of the point group. Default: the contact's own points.": marked("If empty, the contact’s own points."),
@@ -173,6 +192,9 @@ def problem(sentence: str, field: str = "") -> str:
         return _(ONE_OF[sentence])
     if _NO_INTERVAL.fullmatch(sentence):
         return _("Enter a whole number and a unit, such as 3 days.")
+    compared = _OPERATOR.fullmatch(sentence)
+    if compared is not None and operators.named(compared[1]) in step_words.OPERATORS:
+        return _of_operator(operators.named(compared[1]), compared[2]) or sentence
     template = _IN_TEMPLATE.fullmatch(sentence)
     if template is not None:
         return f"line {template[1]}: {template[2]}" if template[1] else template[2]
@@ -182,6 +204,15 @@ def problem(sentence: str, field: str = "") -> str:
     if found[1] in MISSING:
         return _(MISSING[found[1]])
     return _("Fill in “{field}”.", field=step_words.property_name("", "", found[1]))
+
+
+def _of_operator(operator: str, said: str) -> str | None:
+    if said.startswith(_NO_DAY):
+        return _("Choose a day from the list, or enter a date such as 2026-12-24.")
+    if said not in _OF_OPERATORS:
+        return None
+    names = dict(step_words.operators())
+    return _(_OF_OPERATORS[said], comparison=names[operator], empty=names["empty"], several=names["in"])
 
 
 def help_of(described: str) -> str:

@@ -75,6 +75,7 @@ PROPERTIES = {
     "cc": marked("Cc"),
     "channels": marked("Channels"),
     "company": marked("Company"),
+    "date": marked("Date"),
     "device_brand": marked("Brand of the device"),
     "device_os": marked("Operating system"),
     "device_type": marked("Kind of device"),
@@ -130,7 +131,7 @@ PROPERTIES = {
     "url": marked("URL"),
     "urls": marked("URLs"),
     "value": marked("Value"),
-    "where": marked("Tests of the data"),
+    "where": marked("Only if its data says"),
     "which": marked("Which"),
     "within": marked("Within"),
 }
@@ -151,7 +152,10 @@ VALUES = {
     "sent": marked("sent"),
     "opened": marked("opened"),
     "clicked": marked("clicked"),
+    "before": marked("before"),
+    "after": marked("after"),
 }
+# What compares, as one chooses it.
 OPERATORS = {
     "=": marked("is"),
     "!=": marked("is not"),
@@ -161,10 +165,10 @@ OPERATORS = {
     "lte": marked("is at most"),
     "empty": marked("is empty"),
     "!empty": marked("is not empty"),
-    "like": marked("is like"),
-    "!like": marked("is not like"),
-    "regexp": marked("matches the expression"),
-    "!regexp": marked("does not match the expression"),
+    "like": marked("is like, with % for any text"),
+    "!like": marked("is not like, with % for any text"),
+    "regexp": marked("matches the regular expression"),
+    "!regexp": marked("does not match the regular expression"),
     "startsWith": marked("begins with"),
     "endsWith": marked("ends with"),
     "contains": marked("contains"),
@@ -186,6 +190,11 @@ def type_name(kind: str, name: str) -> str:
 def is_known(found: StepType) -> bool:
     """Return whether a step type is one of ours, whose properties mean what they are called here."""
     return f"{found.kind} {found.name}" in TYPES or found.properties.__module__.startswith("parcours.")
+
+
+def operators() -> list[tuple[str, str]]:
+    """Return all that compares, with what it is called."""
+    return [(each, _(text)) for each, text in OPERATORS.items()]
 
 
 def property_name(kind: str, type_: str, name: str) -> str:

@@ -60,8 +60,6 @@ ENTRY = ("most", "rate")
 MANY = 12
 OFTEN_USED = ("email.send", "contact.tags", "contact.points", "email.open", "email.click", "contact.field")
 BRANCH_ORDER = ("then", "yes", "no")
-# What shops report of carts and orders.
-REPORTED = ("cart_id", "order_id", "total", "currency", "url")
 STEP_NAMES = ("name", "note", "at", "hour", "between", "days", "late", "on_failure")
 _OF_A_ROW = re.compile(r"(exit\.\d|sources\.(events|dates)\.\d|goal(\.|$)|entry\.(most|rate)$)")
 
@@ -181,6 +179,7 @@ def of_step(
         "look_back": panels.length_of(step.get("look_back")),
         "units": [(unit, _(text)) for unit, text in panels.UNITS],
         "days": [(day, _(text)) for day, text in panels.DAYS],
+        "operators": step_words.operators() if any(each.tests for each in fields) else (),
         "inserts": samples.inserts(conn, bench.file, sample) if any(each.liquid for each in fields) else [],
         "preview": f"{bench.base}/preview",
         "has_below": any(step.get(branch) for branch in BRANCH_ORDER),
@@ -304,9 +303,8 @@ def of_settings(
         "units": [(unit, _(text)) for unit, text in panels.UNITS],
         "periods": [(unit, _(text)) for unit, text in panels.PERIODS],
         "all_segments": known[RefersTo.SEGMENT],
-        "operators": [(each, _(text)) for each, text in rule_form.OPERATOR_LABELS.items()],
+        "operators": step_words.operators(),
         "event_types": [(name, labels.word(labels.EVENT_TYPES, name)) for name in sorted(labels.EVENT_TYPES)],
-        "properties": REPORTED,
         "fields": sorted({*ATTRIBUTES, *contacts.field_names(conn)}),
         "many": len(usable) > MANY,
         "many_forms": len(campaign_forms) > MANY,
@@ -331,6 +329,8 @@ def of_settings(
 
 # Of the fields of a step's panel: texts that somebody may have thought about, not what was chosen from a list.
 _TYPED = re.compile(r"name|note|raw|with-[^.]*|with-.*\.with\.value")
+# Fields that were chosen, and what says which fields there are.
+_NOT_TYPED = ("-more", "-unit", "_part", "_do", "_as", "-tests", "-parts", "-operator")
 
 
 def typed_in(form: FormBody) -> list[tuple[str, str]]:
@@ -338,9 +338,9 @@ def typed_in(form: FormBody) -> list[tuple[str, str]]:
     own = {"name": _("Name"), "note": _("Note"), "raw": _("Properties, as YAML")}
     found = []
     for name in dict.fromkeys(name for name, _text in form.pairs()):
-        if _TYPED.fullmatch(name) and not name.endswith(("-more", "-unit", "_part", "_do", "_as")):
+        if _TYPED.fullmatch(name) and not name.endswith(_NOT_TYPED):
             text = "\n".join(each.strip() for each in form.all(name)).strip()
-            known = name.removeprefix("with-").removesuffix("_yaml").rpartition(".")[2]
+            known = re.sub(r"(-\d+-(field|value)|_yaml)$", "", name.removeprefix("with-")).rpartition(".")[2]
             label = own.get(name) or step_words.property_name("", "", known)
             found += [(label, text)] if text else []
     return found

@@ -15,12 +15,13 @@ from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.steps.types import RefersTo, StepType
 from parcours.domain.time.intervals import parse_interval
 from parcours.domain.time.schedule import WEEKDAYS
-from parcours.producers.files.campaigns import value_of, write
+from parcours.producers.files.campaigns import value_of
 from parcours.services.draft_check import DraftProblem
 from parcours.web.i18n import labels, plain_words, step_words
 from parcours.web.i18n.field_words import field_name
-from parcours.web.i18n.language import _, marked, typed_number
-from parcours.web.pages import comma_lists, rule_form
+from parcours.web.i18n.language import _, marked
+from parcours.web.pages import comma_lists, compared_values, event_tests, rule_form
+from parcours.web.pages.event_tests import EventTest
 from parcours.web.pages.property_schemas import PropertySchema, example_of, scalar_text, schemas_of
 from parcours.web.pages.rule_form import RuleView
 from parcours.web.security.access import FormBody
@@ -29,6 +30,10 @@ from parcours.web.security.access import FormBody
 _MENTIONS_LIQUID = "Liquid"
 # What a step may name that no page makes.
 _OPEN = frozenset({RefersTo.STAGE, RefersTo.POINT_GROUP, RefersTo.COMPANY})
+# What names a type of event.
+_EVENT_TYPES = frozenset({("event.happened", "type"), ("event.count", "type")})
+# The fields that a part of a mapping may have.
+_OF_A_PART = frozenset({"text", "choice", "number"})
 # Texts of several lines, in which names of contacts may be filled in.
 LONG = frozenset({"text", "body", "message_text"})
 UNITS = (
@@ -59,8 +64,8 @@ class PanelChoice(NamedTuple):
 
 @dataclass(frozen=True)
 class PanelWidget:
-    """A property as a field of a form. `kind` is text, area, number, check, choice, lines, pick, picks, rule, one
-    or yaml.
+    """A property as a field of a form. `kind` is text, area, number, check, choice, lines, pick, picks, rule, tests,
+    parts, one or yaml.
 
     `value` is what stands in it, as text; `picked` are several. `one` and `yaml` are YAML of one line and of several.
     """
@@ -78,6 +83,9 @@ class PanelWidget:
     errors: tuple[str, ...] = ()
     # What the rule editor shows.
     rule: RuleView | None = None
+    # Tests of an event's data, and an empty one; what a mapping says, as fields of their own.
+    tests: Sequence[EventTest] = ()
+    parts: Sequence[PanelWidget] = ()
     # What makes another one to choose, and where.
     new: str = ""
     new_url: str = ""
@@ -136,7 +144,7 @@ def _for_value(
 ) -> PanelWidget:
     asked = str(given.get("field", "")) if found.name == "contact.field" else ""
     operator = operators.named(given.get("operator", "="))
-    kind = rule_form.value_kind(operator, kinds.get(asked, ""), value)
+    kind = compared_values.value_kind(operator, kinds.get(asked, ""), value)
     if kind == "hidden" and value is not None:
         # What does not belong there is shown, so that it can be taken out.
         return widget
@@ -146,12 +154,12 @@ def _for_value(
         if not all(isinstance(each, str | int | float) for each in several):
             return widget
         text = comma_lists.written(text_of("one", each) for each in several)
-    labels_of = {"boolean": rule_form.BOOLEANS, "day": rule_form.DAYS}.get(kind, ())
+    labels_of = {"boolean": compared_values.BOOLEANS, "day": compared_values.DAYS}.get(kind, ())
     choices = [PanelChoice(key, _(label)) for key, label in labels_of]
     if kind == "day":
-        text, choices = rule_form.day_shown(text), [PanelChoice(label, "") for _key, label in choices]
+        text, choices = compared_values.day_shown(text), [PanelChoice(label, "") for _key, label in choices]
     if kind == "list":
-        widget = replace(widget, help=f"{widget.help} {_(rule_form.LIST_HELP)}".strip())
+        widget = replace(widget, help=f"{widget.help} {_(compared_values.LIST_HELP)}".strip())
     if kind == "boolean":
         return replace(widget, kind="choice", choices=[PanelChoice("", _("Please choose")), *choices])
     return replace(widget, kind="one" if kind == "text" else kind, value=text, choices=choices)
@@ -172,15 +180,19 @@ def _widget(
         choices = known.get(found.refers_to[name], ())
     elif kind == "choice" and name == "operator":
         among = schema.choices or operators.OPERATORS
-        choices = [PanelChoice(each, _(text)) for each, text in step_words.OPERATORS.items() if each in among]
+        known_ones = [PanelChoice(*each) for each in step_words.operators() if each[0] in among]
+        rest = [scalar_text(each) for each in among if each not in step_words.OPERATORS]
+        choices = [*known_ones, *(PanelChoice(each, step_words.value_name(each, name)) for each in rest)]
         shown = operators.named(shown) if isinstance(shown, str) else shown
     elif kind == "choice" and schema.type == "boolean" and not schema.choices:
-        choices = [PanelChoice(key, _(label)) for key, label in rule_form.BOOLEANS]
+        choices = [PanelChoice(key, _(label)) for key, label in compared_values.BOOLEANS]
     elif kind == "choice":
         texts = [scalar_text(each) for each in schema.choices]
         choices = [PanelChoice(text, step_words.value_name(text, name)) for text in texts]
     elif kind == "pick-field":
         choices = [PanelChoice(each, field_name(each)) for each in sorted(ATTRIBUTES)]
+    elif kind == "text" and (found.name, name) in _EVENT_TYPES:
+        choices = [PanelChoice(each, labels.word(labels.EVENT_TYPES, each)) for each in sorted(labels.EVENT_TYPES)]
     text = text_of(kind, shown)
     if kind == "choice" and shown is not None and text not in {each.value for each in choices}:
         # As it is written, right or wrong.
@@ -204,7 +216,17 @@ def _widget(
         or (kind in ("text", "area", "lines", "yaml", "one") and _MENTIONS_LIQUID in schema.description),
         example=example_of(name) if kind == "yaml" else "",
         folded=schema.advanced and value is None and not errors,
+        tests=event_tests.shown(shown) if kind == "tests" else (),
+        parts=_part_widgets(found, name, schema, shown or {}) if kind == "parts" else (),
     )
+
+
+def _part_widgets(found: StepType, name: str, schema: PropertySchema, value: Mapping[str, Any]) -> list[PanelWidget]:
+    """Return a field for each thing that a mapping says."""
+    return [
+        replace(_widget(found, part, each, value.get(part), {}, ()), name=f"{name}-{part}")
+        for part, each in schema.parts.items()
+    ]
 
 
 def is_several(found: StepType, name: str) -> bool:
@@ -222,6 +244,9 @@ def _kind_of(found: StepType, name: str, schema: PropertySchema, value: Any = No
     """Return the kind of a property's field; YAML where the one of its type could not show the value."""
     kind = _kind_of_type(found, name, schema)
     shown = _shown(kind, schema, value)
+    if kind == "parts":
+        whole = shown is None or (isinstance(shown, Mapping) and _are_shown(found, schema, shown))
+        return kind if whole else "yaml"
     if shown is None or _can_show(kind, shown):
         # A line has no place for a second one.
         return "area" if kind == "text" and "\n" in str(shown) else kind
@@ -238,6 +263,14 @@ def _kind_of_type(found: StepType, name: str, schema: PropertySchema) -> str:
         return "choice"
     if kind == "array" and schema.items == "string":
         return "lines"
+    if schema.is_tests:
+        return "tests"
+    if (
+        kind == "object"
+        and schema.parts
+        and all(_kind_of_type(found, *each) in _OF_A_PART for each in schema.parts.items())
+    ):
+        return "parts"
     if kind == "string":
         return "area" if name in LONG else "pick-field" if name == "field" else "text"
     if kind == "boolean":
@@ -245,6 +278,14 @@ def _kind_of_type(found: StepType, name: str, schema: PropertySchema) -> str:
     if kind in ("integer", "number"):
         return "number"
     return "one" if name == "value" else "yaml"
+
+
+def _are_shown(found: StepType, schema: PropertySchema, value: Mapping[str, Any]) -> bool:
+    """Return whether the fields of a mapping's parts show all that it says."""
+    return all(
+        name in schema.parts and _kind_of(found, name, schema.parts[name], each) in _OF_A_PART
+        for name, each in value.items()
+    )
 
 
 def _can_show(kind: str, value: Any) -> bool:
@@ -263,6 +304,8 @@ def _can_show(kind: str, value: Any) -> bool:
             return isinstance(value, str | int | float)
         case "one":
             return "\n" not in text_of(kind, value)
+        case "tests":
+            return event_tests.can_show(value)
     return True
 
 
@@ -270,21 +313,17 @@ def text_of(kind: str, value: Any) -> str:
     """Return a value as the text of a field of a kind."""
     if value is None:
         return ""
-    if kind in ("one", "yaml", "rule"):
-        return str(value) if isinstance(value, str) and value_of(value) == value else _yaml(value, one=kind == "one")
+    if kind in ("tests", "parts"):
+        return ""
+    if kind == "one" or (isinstance(value, str) and kind in ("yaml", "rule")):
+        return compared_values.line_of(value)
+    if kind in ("yaml", "rule"):
+        return compared_values.block_of(value)
     if kind == "lines":
         return "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     if kind == "check":
         return "1" if value is True else ""
     return scalar_text(value)
-
-
-def _yaml(value: Any, *, one: bool) -> str:
-    text = write(value).removesuffix("\n").removesuffix("\n...")
-    if not one:
-        return text
-    flow = isinstance(value, list | tuple) and all(isinstance(each, str | int | float) for each in value)
-    return f"[{', '.join(_yaml(each, one=True) for each in value)}]" if flow else text
 
 
 def _several(value: Any) -> tuple[str, ...]:
@@ -304,16 +343,40 @@ def properties_of(found: StepType, given: Mapping[str, Any], form: FormBody) -> 
         spelled = {each: made.pop(each) for each in found.spellings(name) if each in made}
         before = next(iter(spelled.values()), None)
         kind, own = _kind_of(found, name, schema, before), field_id(name)
+        if kind in ("tests", "parts") and f"{own}-{kind}" not in form:
+            # It was drawn as YAML.
+            kind = "yaml"
         if kind == "rule":
             value = rule_form.written(form, own, before)
+        elif kind == "tests":
+            value = event_tests.read(form, own, before)
+        elif kind == "parts":
+            value = _parts(found, name, schema, before, form)
         elif _is_untouched(kind, own, schema, before, form):
-            known |= spelled
-            continue
+            value = before
         else:
             value = _value(kind, own, schema, form)
+        if kind != "rule" and value is before:
+            known |= spelled
+            continue
         if value is not None and not (schema.has_default and _is_same(value, schema.default)):
             known[name] = value
     return made | known
+
+
+def _parts(found: StepType, name: str, schema: PropertySchema, before: Any, form: FormBody) -> Any:
+    """Return a mapping as the fields of its parts have it, None for nothing; `before` where they are as drawn."""
+    old: Mapping[str, Any] = before or {}
+    made, untouched = {}, True
+    for part, each in schema.parts.items():
+        kind, own = _kind_of(found, part, each, old.get(part)), field_id(f"{name}-{part}")
+        if _is_untouched(kind, own, each, old.get(part), form):
+            value = old.get(part)
+        else:
+            value, untouched = _value(kind, own, each, form), False
+        if value is not None:
+            made[part] = value
+    return before if untouched else made or None
 
 
 def _is_untouched(kind: str, own: str, schema: PropertySchema, before: Any, form: FormBody) -> bool:
@@ -342,7 +405,11 @@ def _is_same(value: Any, other: Any) -> bool:
 def shape(found: StepType, given: Mapping[str, Any], kinds: Mapping[str, str] | None = None) -> object:
     """Return which fields a panel has, whatever is written in them; of another shape, it is drawn anew."""
     return [
-        (each.name, rule_form.shape(given.get(each.name), kinds) if each.kind == "rule" else each.kind)
+        (
+            each.name,
+            rule_form.shape(given.get(each.name), kinds) if each.kind == "rule" else each.kind,
+            [test.kind for test in each.tests],
+        )
         for each in widgets(found, given, {}, (), kinds)
     ]
 
@@ -362,15 +429,10 @@ def _value(kind: str, name: str, schema: PropertySchema, form: FormBody) -> Any:
     if kind == "choice":
         values = schema.choices or ((True, False) if schema.type == "boolean" else ())
         return next((each for each in values if scalar_text(each) == text), text)
-    operator = form.text(f"{name.removesuffix('value')}operator") if name == "with-value" else ""
-    if kind == "one" and operator in rule_form.WITH_LIST and not text.lstrip().startswith("["):
-        return [value_of(each) for each in comma_lists.read(text)]
-    if kind == "one" and operators.named(operator) == "date":
-        return value_of(rule_form.day_typed(text.strip()))
-    typed = typed_number(text.strip()) if kind == "one" and operators.named(operator) in rule_form.ORDERING else None
-    if typed is not None:
-        return typed
-    if kind in ("one", "yaml"):
+    if kind == "one":
+        operator = form.text(field_id("operator")) if name == field_id("value") else ""
+        return compared_values.typed(operator, text)
+    if kind == "yaml":
         return value_of(text)
     return text if kind == "area" else text.strip()
 

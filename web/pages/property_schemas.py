@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from parcours.domain.errors import CampaignError
 from parcours.domain.steps.types import Properties, StepType
+from parcours.web.pages.event_tests import TESTED
 
 # Of more, no list is shown: one writes what one means, and the check says whether there is such a thing.
 MOST_CHOICES = 500
@@ -35,6 +36,13 @@ class PropertySchema:
     most: float | None = None
     # Whether few need it.
     advanced: bool = False
+    # Of a mapping that may say nothing else, what it says; of a list of such mappings, what they say.
+    parts: Mapping[str, PropertySchema] = field(default_factory=dict)
+
+    @property
+    def is_tests(self) -> bool:
+        """Whether it is a list of tests of an event's data."""
+        return self.type == "array" and self.parts.keys() == TESTED
 
 
 def schemas_of(found: StepType) -> Mapping[str, PropertySchema]:
@@ -68,7 +76,9 @@ def _schemas(properties: type[Properties]) -> Mapping[str, PropertySchema] | Non
     if not set(properties.model_fields) <= set(listed):
         return None
     needed = required if isinstance(required, list) else ()
-    return {str(name): _property(each, definitions, required=name in needed) for name, each in listed.items()}
+    made = {str(name): _property(each, definitions, required=name in needed) for name, each in listed.items()}
+    # What has to be there stands first.
+    return dict(sorted(made.items(), key=lambda each: not each[1].required))
 
 
 def _resolved(schema: object, definitions: object) -> Mapping[str, Any]:
@@ -88,7 +98,7 @@ def _resolved(schema: object, definitions: object) -> Mapping[str, Any]:
     return {}
 
 
-def _property(given: object, definitions: object, *, required: bool) -> PropertySchema:
+def _property(given: object, definitions: object, *, required: bool, depth: int = 0) -> PropertySchema:
     outer = given if isinstance(given, Mapping) else {}
     schema, empty = _resolved(outer, definitions), False
     for name in ("anyOf", "oneOf"):
@@ -106,7 +116,8 @@ def _property(given: object, definitions: object, *, required: bool) -> Property
     choices = schema.get("enum", [schema["const"]] if "const" in schema else [])
     choices = choices if isinstance(choices, list) else []
     empty = empty or None in choices
-    items = _resolved(schema.get("items"), definitions).get("type")
+    item = _resolved(schema.get("items"), definitions)
+    items = item.get("type")
     described = outer.get("description", schema.get("description"))
     return PropertySchema(
         types[0] if len(types) == 1 and isinstance(types[0], str) else "",
@@ -120,7 +131,18 @@ def _property(given: object, definitions: object, *, required: bool) -> Property
         _number(schema.get("minimum", schema.get("ge"))),
         _number(schema.get("maximum", schema.get("le"))),
         outer.get("advanced", schema.get("advanced")) is True,
+        _parts(schema if types == ["object"] else item, definitions, depth),
     )
+
+
+def _parts(schema: Mapping[str, Any], definitions: object, depth: int) -> Mapping[str, PropertySchema]:
+    listed = schema.get("properties")
+    # What refers to itself has no end.
+    if depth or not isinstance(listed, Mapping) or schema.get("additionalProperties") is not False:
+        return {}
+    needed = schema.get("required")
+    needed = needed if isinstance(needed, list) else ()
+    return {str(name): _property(each, definitions, required=name in needed, depth=1) for name, each in listed.items()}
 
 
 def _choices(given: list[Any]) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from parcours.web.i18n import field_words, language
 from parcours.web.i18n.language import LANGUAGES, _, _n
 from parcours.web.i18n.sentences import told
 from parcours.web.pages.assets import asset
+from parcours.web.pages.event_tests import REPORTED
 from parcours.web.security import access
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -46,6 +47,7 @@ def environment() -> Environment:
         percent=language.percent,
         day=language.day,
         field_name=field_words.field_name,
+        reported_properties=REPORTED,
         once=once,
         value_text=field_words.value_text,
         instant=language.instant,

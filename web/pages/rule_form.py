@@ -20,17 +20,29 @@ from parcours.domain import operators
 from parcours.domain.campaign_file.model import Problem, dotted
 from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
-from parcours.domain.operators import OPERATORS
 from parcours.domain.segments import editing, parsing
 from parcours.domain.segments.editing import Edited, EditedCondition, EditedGroup
 from parcours.domain.steps.registry import all_types, step_type
 from parcours.domain.steps.types import Kind, RefersTo, StepType
 from parcours.producers.files.campaigns import value_of, write
 from parcours.services.rule_count import RuleCount
-from parcours.web.i18n import plain_words
+from parcours.web.i18n import labels, plain_words, step_words
 from parcours.web.i18n.language import DEFAULT, _, _n, marked, number, reader, typed_number
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import comma_lists
+from parcours.web.pages import comma_lists, event_tests
+from parcours.web.pages.compared_values import (
+    BOOLEANS,
+    DAYS,
+    LIST_HELP,
+    ORDERING,
+    WITH_INTERVAL,
+    WITH_LIST,
+    WITHOUT_VALUE,
+    day_shown,
+    day_typed,
+    value_kind,
+)
+from parcours.web.pages.event_tests import EventTest
 from parcours.web.pages.property_schemas import PropertySchema, example_of, scalar_text, schemas_of
 from parcours.web.security.access import FormBody
 
@@ -61,29 +73,6 @@ TYPE_LABELS = {
     "form.field": marked("Field of a form"),
     "page.visited": marked("Page visited"),
 }
-OPERATOR_LABELS = {
-    "=": marked("is"),
-    "!=": marked("is not"),
-    "gt": marked("is greater than"),
-    "gte": marked("is at least"),
-    "lt": marked("is less than"),
-    "lte": marked("is at most"),
-    "empty": marked("has no value"),
-    "!empty": marked("has a value"),
-    "like": marked("matches (with % as wildcard)"),
-    "!like": marked("does not match"),
-    "regexp": marked("matches the regular expression"),
-    "!regexp": marked("does not match the regular expression"),
-    "startsWith": marked("starts with"),
-    "endsWith": marked("ends with"),
-    "contains": marked("contains"),
-    "in": marked("is one of"),
-    "!in": marked("is none of"),
-    "date": marked("is the date"),
-    "within": marked("is within the last"),
-    "older_than": marked("is longer ago than"),
-    "in_next": marked("is within the next"),
-}
 PROPERTY_LABELS = {
     "field": marked("Field"),
     "operator": marked("Comparison"),
@@ -113,28 +102,15 @@ PROPERTY_LABELS = {
     "since": marked("Since"),
     "until": marked("Until"),
     "added": marked("Added"),
-    "where": marked("Tests of the data"),
+    "where": marked("Only if its data says"),
+    "date": marked("Date"),
     "device_type": marked("Device types"),
     "device_brand": marked("Brands"),
     "device_os": marked("Operating systems"),
 }
-LIST_HELP = marked("An entry that contains a comma is written in quotation marks.")
-WITHOUT_VALUE = frozenset({"empty", "!empty"})
-WITH_LIST = frozenset({"in", "!in"})
-# What is compared so as a number, whatever is in the field.
-ORDERING = frozenset({"gt", "gte", "lt", "lte"})
-COMPARING = frozenset({"=", "!=", "gt", "gte", "lt", "lte"})
+# Kinds of widgets that show what there is as what it is.
+_AS_IT_IS = frozenset({"keys", "yaml", "tests", "parts"})
 _NUMBER = re.compile(r"-?\d{1,15}([.,]\d{1,9})?")
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
-# What a day may be besides a date.
-DAYS = (
-    ("anniversary", marked("the same day each year")),
-    ("+P0D", marked("today")),
-    ("-P1D", marked("yesterday")),
-    ("+P1D", marked("tomorrow")),
-)
-BOOLEANS = (("true", marked("yes")), ("false", marked("no")))
-WITH_INTERVAL = frozenset({"within", "older_than", "in_next"})
 
 
 @dataclass(frozen=True)
@@ -179,6 +155,11 @@ class Widget:
     most: Any = None
     errors: tuple[str, ...] = ()
     optional: bool = False
+    # Names to choose from, by the end of their list's id.
+    list: str = ""
+    # Tests of an event's data, and an empty one; what a mapping says, as widgets of their own.
+    tests: Sequence[EventTest] = ()
+    parts: Sequence[Widget] = ()
 
 
 @dataclass(frozen=True)
@@ -211,6 +192,13 @@ class RuleView:
     errors: Sequence[str]
     # What its fields begin with.
     name: str = "rule"
+    # What compares.
+    operators: Sequence[tuple[str, str]] = ()
+    # The id of what should have the focus after a button.
+    focus: str = ""
+    most_tests: int = event_tests.MOST_TESTS
+    # Types of events to choose from, with what they are called; none where no condition asks for one.
+    events: Sequence[tuple[str, str]] = ()
     # Whether the form can show all that the rule says; else it is edited as YAML, so that nothing is lost.
     whole: bool = True
 
@@ -232,38 +220,6 @@ class RuleForm:
 def field_kinds(conn: Connection) -> dict[str, str]:
     """Return what is in fields of contacts: number, boolean, date or text."""
     return {**contacts.field_kinds(conn), "points": "number", "last_active_at": "date"}
-
-
-def value_kind(operator: str, kind: str, value: Any) -> str:
-    """Return the widget for the value of a test, by its operator and what is in the field.
-
-    It is hidden, list, interval, day, number, boolean, date or text; text where another could not show the value.
-    """
-    if operator in WITHOUT_VALUE:
-        return "hidden"
-    if operator in WITH_LIST:
-        return "list"
-    if operator in WITH_INTERVAL:
-        return "interval"
-    if operator == "date":
-        return "day"
-    if kind == "boolean" and operator in ("=", "!=") and (value is None or isinstance(value, bool)):
-        return "boolean"
-    if operator not in COMPARING:
-        return "text"
-    if kind == "number" and (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
-        return "number"
-    return "date" if kind == "date" and (value is None or _DAY.fullmatch(str(value))) else "text"
-
-
-def day_shown(value: str) -> str:
-    """Return what the field of a day shows: a day that goes by today in words, and a date as it is."""
-    return _(dict(DAYS)[value]) if value in dict(DAYS) else value
-
-
-def day_typed(text: str) -> str:
-    """Return the day that somebody chose or typed in such a field, as files have it."""
-    return next((key for key, label in DAYS if text.casefold() == _(label).casefold()), text)
 
 
 def read(form: FormBody, name: str = "rule") -> RuleForm:
@@ -334,12 +290,19 @@ def shape(data: Any, kinds: Mapping[str, str] | None = None) -> object:
 
 
 def _condition_shape(condition: EditedCondition, kinds: Mapping[str, str] | None) -> object:
-    given = condition.given
-    if not {"operator", "value"} <= _schemas(condition.type).keys():
-        return condition.type
+    given, schemas = condition.given, _schemas(condition.type)
+    lists = [(name, _list_shape(each, given.get(name))) for name, each in schemas.items() if each.parts]
+    if not {"operator", "value"} <= schemas.keys():
+        return condition.type, lists
     asked = str(given.get("field", "")) if condition.type == "contact.field" else ""
     operator = operators.named(given.get("operator", "="))
-    return condition.type, value_kind(operator, (kinds or {}).get(asked, ""), given.get("value"))
+    kind = value_kind(operator, (kinds or {}).get(asked, ""), given.get("value"))
+    return condition.type, lists, kind
+
+
+def _list_shape(schema: PropertySchema, value: Any) -> object:
+    kind = _kind("", schema, "", refers=False, value=value)
+    return event_tests.shape(value) if kind == "tests" else kind
 
 
 def _plain(rule: Edited) -> Edited:
@@ -347,10 +310,15 @@ def _plain(rule: Edited) -> Edited:
     if isinstance(rule, EditedGroup):
         return replace(rule, children=tuple(map(_plain, rule.children)))
     schemas = _schemas(rule.type)
-    given = {name: operators.named(value) if name == "operator" and isinstance(value, str) else value
-             for name, value in rule.given.items()}  # fmt: skip
+    given = {name: _plain_value(name, schemas.get(name), value) for name, value in rule.given.items()}
     defaults = {name: schemas[name].default if name in schemas else None for name in given}
     return replace(rule, given={name: value for name, value in given.items() if value != defaults[name]})
+
+
+def _plain_value(name: str, schema: PropertySchema | None, value: Any) -> Any:
+    if name == "operator" and isinstance(value, str):
+        return operators.named(value)
+    return event_tests.plain(value) if schema is not None and schema.is_tests else value
 
 
 def _focus(name: str, do: str, place: str, rule: EditedGroup) -> str:
@@ -366,6 +334,9 @@ def _focus(name: str, do: str, place: str, rule: EditedGroup) -> str:
         return _id(name, f"{above}.{to}" if above else to) + end
     if do == "remove":
         return _id(name, above) + "-new"
+    if do == "test" and isinstance(found, EditedCondition):
+        tested = next((each for each, schema in _schemas(found.type).items() if schema.is_tests), "")
+        return f"{_id(name, place)}-{tested}-{len(found.given.get(tested) or ())}-field"
     return _id(name, place) + "--type" if do == "type" and place else ""
 
 
@@ -399,9 +370,16 @@ def _condition(form: FormBody, rule: str, place: str, unread: dict[tuple[str, st
     given: dict[str, Any] = {}
     for name, schema in _schemas(type_).items():
         key = f"{rule}.{place}.with.{name}"
-        if key not in form:
+        error = ""
+        if event_tests.is_written(form, key):
+            value: Any = event_tests.read(form, key, None)
+        elif f"{key}-parts" in form:
+            parts = {part: _value(form, f"{key}-{part}", part, each, "")[0] for part, each in schema.parts.items()}
+            value = {part: each for part, each in parts.items() if each is not None} or None
+        elif key in form:
+            value, error = _value(form, key, name, schema, form.text(f"{rule}.{place}.with.operator"))
+        else:
             continue
-        value, error = _value(form, key, name, schema, form.text(f"{rule}.{place}.with.operator"))
         if error:
             unread[place, name] = error
         if value is not None:
@@ -425,6 +403,8 @@ def _value(form: FormBody, key: str, name: str, schema: PropertySchema, operator
         if before is not None and _as_text(before) == text:
             return before, ""
     kind = _kind(name, schema, operator, refers=False)
+    # It was drawn as YAML, or its fields would be there.
+    kind = "yaml" if kind in ("tests", "parts") else kind
     shown_as = form.text(f"{key}.as")
     if kind == "text" and shown_as == "boolean" and text in ("true", "false"):
         return text == "true", ""
@@ -461,7 +441,11 @@ def _schemas(type_: str) -> Mapping[str, PropertySchema]:
         return {}
 
 
-def _kind(name: str, schema: PropertySchema, operator: str, *, refers: bool) -> str:
+def _kind(name: str, schema: PropertySchema, operator: str, *, refers: bool, value: Any = None) -> str:
+    if schema.is_tests:
+        return "tests" if event_tests.can_show(value) else "yaml"
+    if schema.type == "object" and schema.parts:
+        return "parts" if value is None or _shows_parts(schema, value) else "yaml"
     if name == "operator" and not schema.choices:
         return "operator"
     if schema.choices:
@@ -480,6 +464,18 @@ def _kind(name: str, schema: PropertySchema, operator: str, *, refers: bool) -> 
                 return "key"
             return "field" if name == "field" else "interval" if name in ("within", "older_than") else "text"
     return "yaml"
+
+
+def _shows_parts(schema: PropertySchema, value: Any) -> bool:
+    """Return whether the widgets of a mapping's parts show all that it says."""
+    return (
+        isinstance(value, Mapping)
+        and value.keys() <= schema.parts.keys()
+        and all(
+            isinstance(each, str) and _is_one_line(each) and _kind(part, schema.parts[part], "", refers=False) != "yaml"
+            for part, each in value.items()
+        )
+    )
 
 
 def check(form: RuleForm) -> list[Problem]:
@@ -517,8 +513,16 @@ def view(
         as_yaml=form.as_yaml,
         errors=rest,
         name=name,
+        operators=step_words.operators(),
+        focus=form.focus,
+        events=_event_types(form.rule),
         whole=whole,
     )
+
+
+def _event_types(rule: Edited) -> list[tuple[str, str]]:
+    asked = any(isinstance(each, EditedCondition) and each.type == "event.count" for each in editing.parts(rule))
+    return [(name, labels.word(labels.EVENT_TYPES, name)) for name in sorted(labels.EVENT_TYPES)] if asked else []
 
 
 def count_words(counted: RuleCount) -> str:
@@ -617,8 +621,8 @@ def _widget(
     if name == "campaigns" and condition.type == "contact.campaigns":
         known = choices.campaigns
     operator = str(condition.given.get("operator", "="))
-    kind = _kind(name, schema, operator, refers=known is not None)
     value = condition.given.get(name)
+    kind = _kind(name, schema, operator, refers=known is not None, value=value)
     if kind in ("text", "list", "interval") and name == "value" and not schema.type:
         asked = str(condition.given.get("field", "")) if condition.type == "contact.field" else ""
         kind = value_kind(operators.named(operator), choices.kinds.get(asked, ""), value)
@@ -626,13 +630,13 @@ def _widget(
     label = PROPERTY_LABELS.get(name)
     options: Sequence[tuple[str, str]] = ()
     if kind == "operator":
-        options = [(each, _(OPERATOR_LABELS[each])) for each in OPERATORS]
+        options = step_words.operators()
         chosen = tuple(map(operators.named, chosen))
         # As it is written, right or wrong.
-        options = [*options, *((each, each) for each in chosen if each not in OPERATORS)]
+        options = [*options, *((each, each) for each in chosen if each not in step_words.OPERATORS)]
     elif kind == "enum":
         options = [
-            (text, _(OPERATOR_LABELS[text]) if text in OPERATOR_LABELS else text)
+            (text, dict(step_words.operators()).get(text) or step_words.value_name(text, name))
             for text in map(scalar_text, schema.choices)
         ]
     elif kind in ("keys", "key"):
@@ -651,10 +655,10 @@ def _widget(
     described = _help(schema.description) if kind in ("yaml", "text", "list") and name != "value" else ""
     return Widget(
         name,
-        name if label is None else _(label),
+        step_words.property_name("condition", condition.type, name) if label is None else _(label),
         kind,
         value=_yaml_of(value) if kind == "yaml" else day_shown(_as_text(value)) if kind == "day" else _as_text(value),
-        was="" if isinstance(value, str | None) or kind in ("keys", "yaml") else json.dumps(value, default=str),
+        was="" if isinstance(value, str | None) or kind in _AS_IT_IS else json.dumps(value, default=str),
         chosen=chosen,
         choices=options,
         help=" ".join(filter(None, (described, _more_help(kind, name)))),
@@ -662,6 +666,17 @@ def _widget(
         most=schema.most,
         errors=tuple(errors),
         optional=schema.has_default,
+        list="fields" if kind == "field" else "events" if (condition.type, name) == ("event.count", "type") else "",
+        tests=event_tests.shown(value) if kind == "tests" else (),
+        parts=[
+            replace(
+                _widget(EditedCondition(condition.type, value or {}), type_, part, each, choices, ()),
+                name=f"{name}-{part}",
+            )
+            for part, each in schema.parts.items()
+        ]
+        if kind == "parts"
+        else (),
     )
 
 

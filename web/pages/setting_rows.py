@@ -9,22 +9,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parcours.domain import operators
 from parcours.producers.files.campaigns import value_of, write
 from parcours.services.draft_check import DraftProblem
 from parcours.web.i18n import labels
 from parcours.web.i18n.field_words import field_name
 from parcours.web.i18n.language import _
-from parcours.web.pages import comma_lists, draft_rules, panels, rule_form
+from parcours.web.pages import draft_rules, event_tests, panels, rule_form
+from parcours.web.pages.event_tests import EventTest
 from parcours.web.pages.panels import Length
-from parcours.web.pages.rule_form import WITH_INTERVAL, WITH_LIST, WITHOUT_VALUE, RuleView
+from parcours.web.pages.rule_form import RuleView
 from parcours.web.security.access import FormBody
 
 # Entries that the page shows; of more, the list is edited as YAML.
 MOST_ROWS = 50
-MOST_TESTS = 20
 NO_LENGTH = Length()
-TESTED = ("field", "operator", "value")
 # What an entry may say, by its kind; the first has to be there.
 NAMES = {
     "event": ("event", "where", "key"),
@@ -38,15 +36,6 @@ NAMES = {
 # What the lists hold, and where they stand in the file.
 KINDS = {"events": ("type",), "dates": ("date",), "exit": ("event", "segment", "rule")}
 PLACES = {"events": "sources.events", "dates": "sources.dates", "exit": "exit"}
-
-
-@dataclass(frozen=True)
-class EventTest:
-    """A test of an event's data, as three fields."""
-
-    field: str = ""
-    operator: str = "="
-    value: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +90,7 @@ def row(id_: str, n: int, kind: str, data: Any, place: str, problems: list[Draft
     if own.get("before"):
         own["side"] = "before"
     interval = data.get("before") or data.get("after") if kind == "date" else data.get("within")
-    tests = (*(_shown(each) for each in data.get("where") or ()), EventTest()) if "where" in NAMES[kind] else ()
+    tests = event_tests.shown(data.get("where")) if "where" in NAMES[kind] else ()
     return SettingRow(id_, n, kind, own, panels.length_of(interval), tests, "", rule, errors, _said(kind, own))
 
 
@@ -135,36 +124,11 @@ def kind_of(data: Any, kinds: Sequence[str]) -> str:
         if first not in data or not set(data) <= set(names):
             continue
         texts = [value for name, value in data.items() if name not in ("rule", "where")]
-        where = data.get("where") or []
-        fits = all(value is None or isinstance(value, str) for value in texts) and isinstance(where, list)
+        fits = all(value is None or isinstance(value, str) for value in texts)
         both = data.get("before") is not None and data.get("after") is not None
-        if fits and not both and len(where) <= MOST_TESTS and all(map(_is_shown, where)):
+        if fits and not both and event_tests.can_show(data.get("where")):
             return kind
     return "yaml"
-
-
-def _is_shown(test: Any) -> bool:
-    if not isinstance(test, Mapping) or not set(test) <= set(TESTED) or not isinstance(test.get("field"), str):
-        return False
-    operator, value = test.get("operator"), test.get("value")
-    if not isinstance(operator, str) or operators.named(operator) not in operators.OPERATORS:
-        return False
-    if operators.named(operator) in WITH_LIST:
-        return isinstance(value, list) and all(map(_is_scalar, value))
-    return value is None or _is_scalar(value)
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, str | int | float)
-
-
-def _shown(test: Mapping[str, Any]) -> EventTest:
-    value = test.get("value")
-    if isinstance(value, list):
-        said = comma_lists.written(panels.text_of("one", each) for each in value)
-    else:
-        said = panels.text_of("one", value)
-    return EventTest(test["field"], operators.named(test["operator"]), said)
 
 
 # Reading.
@@ -204,7 +168,8 @@ def entry(form: FormBody, id_: str, kind: str, before: Any) -> Any:
         if name == "rule":
             value = rule_form.written(form, f"{id_}-rule", old.get("rule"))
         elif name == "where":
-            value = _tests(form, id_) if f"{id_}-where" in form else old.get("where")
+            where, was = f"{id_}-where", old.get("where")
+            value = event_tests.read(form, where, was) if event_tests.is_written(form, where) else was
         elif name == "within":
             value = panels.written_length(form, f"{id_}-within")
         elif name in ("before", "after"):
@@ -217,37 +182,9 @@ def entry(form: FormBody, id_: str, kind: str, before: Any) -> Any:
     return before if _plain(made) == _plain(old) else made
 
 
-def _tests(form: FormBody, id_: str) -> list[dict[str, Any]] | None:
-    made = []
-    for n in range(MOST_TESTS + 1):
-        own = f"{id_}-where-{n}"
-        asked, operator = form.text(f"{own}-field").strip(), form.text(f"{own}-operator")
-        if not asked:
-            continue
-        text = form.text(f"{own}-value").strip()
-        test: dict[str, Any] = {"field": asked, "operator": operator or "="}
-        if operator in WITH_LIST:
-            test["value"] = [_scalar(each) for each in comma_lists.read(text)]
-        elif operator not in WITHOUT_VALUE and text:
-            test["value"] = text if operator in WITH_INTERVAL else _scalar(text)
-        made.append(test)
-    return made or None
-
-
-def _scalar(text: str) -> Any:
-    found = value_of(text)
-    return found if _is_scalar(found) else text
-
-
 def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry without what says nothing, to compare it."""
-    made = {name: value for name, value in data.items() if value not in (None, "", [])}
-    if isinstance(made.get("where"), list):
-        made["where"] = [
-            {**each, "operator": operators.named(each.get("operator"))} if isinstance(each, Mapping) else each
-            for each in made["where"]
-        ]
-    return made
+    return {name: value for name, value in data.items() if value not in (None, "", [])}
 
 
 def pressed(form: FormBody, data: Mapping[str, Any]) -> str | None:
@@ -276,7 +213,11 @@ def shape(data: Mapping[str, Any], kinds: Mapping[str, str]) -> object:
 def _shape(kind: str, data: Any, kinds: Mapping[str, str]) -> object:
     if kind == "yaml" or not isinstance(data, Mapping):
         return kind
-    return kind, len(data.get("where") or ()), rule_form.shape(data["rule"], kinds) if "rule" in NAMES[kind] else None
+    return (
+        kind,
+        event_tests.shape(data.get("where")),
+        rule_form.shape(data["rule"], kinds) if "rule" in NAMES[kind] else None,
+    )
 
 
 def goal_kind(goal: Any) -> str:

@@ -78,7 +78,7 @@ def test_the_test_of_an_event_keeps_commas_of_its_entries() -> None:
     form = FormBody(
         [
             ("events-0-type", "order.paid"),
-            ("events-0-where", "1"),
+            ("events-0-where-tests", "1"),
             ("events-0-where-0-field", "town"),
             ("events-0-where-0-operator", "in"),
             ("events-0-where-0-value", f'{row.tests[0].value}, "c, d"'),
