@@ -145,7 +145,7 @@ def test_rules_of_an_exit_the_goal_and_a_decision_are_built_by_keyboard(address:
     keys.type("country")
     reach(tab, "#with-rule-0-operator")
     expect(tab.locator("#with-rule-0-value")).to_be_visible()
-    pick(tab, "h", "empty")
+    pick(tab, "is empty", "empty")
     # What needs no value has no field for one.
     expect(tab.locator("#with-rule-0-value")).to_have_count(0)
     expect(tab.locator("#with-rule-0-operator")).to_be_focused()
