@@ -59,7 +59,16 @@ TREE = f"""
   no: [{{step: hook, name: Haken, action: webhook.send, with: {{url: "https://example.com/{LONG}"}}}}]
 """
 FRENCH_ONES = {"condition": "contact.field", "with": {"field": "country", "operator": "=", "value": "FR"}}
-RULE = {"any": [FRENCH_ONES, {"not": {"condition": "contact.tags", "with": {"tags": [LONG]}}}]}
+BOUGHT = {"type": "order.paid", "where": [{"field": "total", "operator": "gt", "value": 5}], "at_least": 9}
+OF_LATE = {"campaigns": ["c"], "added": {"within": "1 minutes"}}
+RULE = {
+    "any": [
+        FRENCH_ONES,
+        {"not": {"condition": "contact.tags", "with": {"tags": [LONG]}}},
+        {"condition": "event.count", "with": BOUGHT},
+        {"condition": "contact.campaigns", "with": OF_LATE},
+    ]
+}
 
 # What every address of a page leads to in the world below. A route that is in neither of the two fails the first test.
 PAGES: Mapping[str, tuple[str, ...]] = {
