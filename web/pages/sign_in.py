@@ -198,10 +198,12 @@ def sign_out(request: Request, site: SiteOf, _form: OpenFormOf) -> Response:
 
 
 def signed_out(request: Request) -> Response:
-    """Return the way to the sign-in page, with nothing left in the browser of who was in."""
+    """Return the way to the sign-in page, with nothing left in the browser of who was in.
+
+    The name of the browser stays: it says nothing, and forms in other tabs are sent by it after the next sign-in.
+    """
     answer = redirect(request, "/sign-in")
-    for name in (SIGN_IN_COOKIE, BROWSER_COOKIE):
-        answer.delete_cookie(name, path="/")
+    answer.delete_cookie(SIGN_IN_COOKIE, path="/")
     return answer
 
 

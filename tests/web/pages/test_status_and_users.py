@@ -348,6 +348,16 @@ def test_an_address_with_letters_beyond_ascii_is_no_error_of_the_browser(admin: 
     assert "Link for Béa 🎉" in admin.post("/users", data=given, headers=HTML).text
 
 
+def test_a_form_in_another_tab_is_not_lost_when_one_signs_out_and_in_again(admin: TestClient) -> None:
+    token = token_of(admin.get("/contacts/+new"))
+    typed = {"csrf": token, "first_name": "Ann", "email": "ann@example.com"}
+    admin.post("/sign-out", data={"csrf": token})
+    asked = admin.post("/contacts/+new", data=typed, headers=HTML)
+    assert (asked.status_code, "what you entered is kept" in asked.text) == (401, True)
+    sign_in(admin)
+    assert admin.post("/contacts/+new", data=typed, headers=HTML).url.path == "/contacts/ann@example.com"
+
+
 def test_a_name_that_is_too_long_is_refused_and_nothing_typed_is_lost(admin: TestClient) -> None:
     given = {"csrf": token_of(admin.get("/users")), "email": "ben@example.com", "name": "é" * 256, "role": "viewer"}
     answer = admin.post("/users", data=given, headers=HTML)
