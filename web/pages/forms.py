@@ -24,7 +24,7 @@ from parcours.web.context import Site
 from parcours.web.i18n.language import _
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router
 from parcours.web.pages.contacts import A_PAGE, LATEST, text_of
-from parcours.web.pages.rendering import ask_for_good, redirect, render
+from parcours.web.pages.rendering import ask_for_good, base_address, redirect, render
 from parcours.web.pages.used import used_page
 from parcours.web.paging import address, instant_of, next_address, page_of, written
 
@@ -154,7 +154,6 @@ def _show(request: Request, site: Site, key: str, given: FormSettings | None = N
         (line,) = forms.listed(conn, key=key)
         names = {row.key: row.name for row in campaigns.listing(conn)} if line.campaigns else {}
         lost = form_fields.lost(conn, found, [(row.contact, row.fields) for row in rows])
-    public = site.settings.public_url or str(request.base_url)
     return render(
         request,
         "forms/show.html",
@@ -167,7 +166,7 @@ def _show(request: Request, site: Site, key: str, given: FormSettings | None = N
         mapping="\n".join(f"{field}={attribute or ''}" for field, attribute in sorted(found.mapping.items())),
         next=next_address(address("forms", key), written(older)),
         own=address("forms", key),
-        target=public.rstrip("/") + address("forms", key),
+        target=base_address(request) + address("forms", key),
         begun="before" in request.query_params,
         names=names,
         text_of=text_of,

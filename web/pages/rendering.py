@@ -171,6 +171,16 @@ def _flashes(request: Request) -> list[tuple[str, str]]:
     return [(str(found[0]), str(found[1]))] if isinstance(found, list) and len(found) == 2 else []
 
 
+def base_address(request: Request) -> str:
+    """Return the address of the installation, as people reach it, without a slash at its end.
+
+    Where nobody set one, the address by which a person does is a better one than the default.
+    """
+    settings = site_of(request).settings
+    is_set = "public_url" in settings.model_fields_set
+    return (settings.public_url if is_set else str(request.base_url)).rstrip("/")
+
+
 def is_ours(path: str) -> bool:
     """Return whether a path, which a form may have brought, leads to a page of ours."""
     return path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()

@@ -21,7 +21,7 @@ from parcours.domain.gate import MAX_NAME
 from parcours.web.context import Site
 from parcours.web.i18n.language import _, day, instant, marked, number
 from parcours.web.pages import FormOf, SiteOf, VisitorOf
-from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages.rendering import base_address, redirect, render
 from parcours.web.pages.sign_in import BUSY, HOME, OpenFormOf, maybe_visitor
 from parcours.web.problems import ProblemError
 from parcours.web.security.access import Visitor, visitor
@@ -197,10 +197,7 @@ def _link(request: Request, site: Site, user: User) -> tuple[str, datetime]:
         since = known.linked_at
     until = since + INVITED_FOR
     token = site.tokens.sign("invitation", [user.id, int(until.timestamp()), known.mark])
-    # Where nobody set how we are reached, the address by which the administrator does is a better one than the default.
-    is_set = "public_url" in site.settings.model_fields_set
-    base = site.settings.public_url if is_set else str(request.base_url)
-    return f"{base.rstrip('/')}/invitation/{token}", until
+    return f"{base_address(request)}/invitation/{token}", until
 
 
 def _ask(request: Request, user: User | None, token: str, error: str | None = None) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 
 import pytest
 from fastapi.testclient import TestClient
@@ -38,6 +39,14 @@ def form_of(world: World) -> forms.Form:
         found = forms.find(conn, "signup")
     assert found is not None
     return found
+
+
+def test_the_snippet_of_a_form_leads_to_where_the_page_was_opened_unless_an_address_is_set(
+    http: TestClient, client: Client, world: World
+) -> None:
+    assert 'action="http://testserver/forms/signup"' in unescape(http.get("/forms/signup").text)
+    behind = client(public_url="https://parcours.example/")
+    assert 'action="https://parcours.example/forms/signup"' in unescape(behind.get("/forms/signup").text)
 
 
 def test_all_settings_of_a_form_are_written_on_its_page(http: TestClient, world: World) -> None:
