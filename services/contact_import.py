@@ -38,6 +38,8 @@ class ImportDone(NamedTuple):
 
     counts: Imported
     awaiting: list[str]
+    # Contacts who were not in the segment before.
+    joined: int
 
 
 @dataclass
@@ -135,7 +137,7 @@ def run(
                 yield row
 
     with (begin or engine.begin)() as conn:
-        segment, awaiting = None, []
+        segment, awaiting, joined = None, [], 0
         if segment_key is not None:
             segment = segments.find(conn, segment_key.strip())
             if segment is None:
@@ -150,7 +152,7 @@ def run(
             reject(RejectedRow(row.line, why, texts.get(row.line, f"{row.key},{row.email}")))
         if segment is not None:
             for ids in contacts.staged_ids(conn, MEMBERS_A_STATEMENT):
-                segments.add_members(conn, segment.id, ids, manual=True, now=now)
+                joined += len(segments.add_members(conn, segment.id, ids, manual=True, now=now))
             fed = [id_ for id_, _ in events.campaigns_of_segment(conn, segment.id)] if staged else []
             awaiting = sorted(row.key for row in campaigns.listing(conn, fed) if row.published)
     local_time.follow_all(engine, now=now, zone=zone)
@@ -158,7 +160,7 @@ def run(
     if staged >= BULK:
         with engine.begin() as conn:
             contacts.analyze(conn)
-    return ImportDone(imported, awaiting)
+    return ImportDone(imported, awaiting, joined)
 
 
 def _texts(file: ContactFile, lines: set[int]) -> dict[int, str]:

@@ -175,6 +175,7 @@ def _import(engine: Engine, settings: Settings, noting: Connection, id_: int) ->
         "kept_by_hand": counts.kept_by_hand,
         "notes": notes,
         "awaiting_update": done.awaiting,
+        "joined": done.joined,
     }
 
 

@@ -85,7 +85,7 @@ def import_(
         return
     with RejectFile(file) as rejects, reading(file) as advance, contact_file(file, options, advance) as opened:
         allowed = here.settings.shared_addresses == "allow"
-        imported, awaiting = contact_import.run(
+        imported, awaiting, joined = contact_import.run(
             here.engine,
             opened,
             segment,
@@ -108,6 +108,7 @@ def import_(
                 "kept_by_hand": imported.kept_by_hand,
                 "notes": opened.notes,
                 "awaiting_update": awaiting,
+                "joined": joined,
             }
         )
     else:
@@ -116,6 +117,9 @@ def import_(
             f"{imported.added:,} added, {imported.updated:,} updated, {imported.unchanged:,} unchanged, "
             f"{rejects.count:,} rejected" + (f" (see {rejects.written})." if rejects.count else ".")
         )
+        if segment is not None:
+            are = "1 contact" if joined == 1 else f"{joined:,} contacts"
+            here.say(f"{are} joined the segment {segment.strip()}.")
         if imported.merged:
             rows = (
                 "1 row has the address of another contact and was"

@@ -81,7 +81,12 @@ PAGES = (
     ),
     *("/contacts/c77/export", "/segments/segment-7/export", "/drafts/{draft}", "/drafts/{draft}/review"),
     "/drafts/{draft}/delete",
-    *("/contacts/+import/{upload}", "/campaigns/large?range=all", "/campaigns/large/actions?range=all"),
+    *(
+        "/contacts/+import/{upload}",
+        "/contacts/+import/{upload}/delete",
+        "/campaigns/large?range=all",
+        "/campaigns/large/actions?range=all",
+    ),
     *("/forms/signup/delete", "/forms?q=sign"),
     *("/health/live", "/health/ready", "/metrics", "/metrics/process"),
     *("/api/campaigns", "/api/campaigns/large", "/api/campaigns/large/diff?from=1&to=2", "/api/campaigns/large/log"),

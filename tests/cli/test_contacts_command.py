@@ -47,6 +47,7 @@ def test_an_import_merges_fields_and_a_second_one_changes_nothing(run: Run, tmp_
         "kept_by_hand": 0,
         "notes": [],
         "awaiting_update": [],
+        "joined": 0,
     }
     assert import_(run, first)["unchanged"] == 2
     second = write(tmp_path, '{"key": "a", "city": null, "n": [1], "tags": ["vip"]}\n{"key": "b"}\n', "more.ndjson")

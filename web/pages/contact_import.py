@@ -27,8 +27,8 @@ from parcours.web.i18n import labels
 from parcours.web.i18n.field_words import field_name, value_text
 from parcours.web.i18n.language import _, marked, number, reader
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FormOf, SiteOf, VisitorOf, draft_choice, pages_router
-from parcours.web.pages.rendering import redirect, render
+from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router
+from parcours.web.pages.rendering import ask_for_good, redirect, render
 from parcours.web.problems import ProblemError
 from parcours.web.security.access import CSRF_FIELD, CSRF_HEADER, Visitor, check_csrf, may_edit, visitor
 from parcours.web.security.bodies import content_type
@@ -162,6 +162,7 @@ def show(request: Request, site: SiteOf, id_: int) -> Response:
         waits = any(each.state == "running" and each.read_bytes for each in others)
         awaiting = list((stored.result or {}).get("awaiting_update") or ())
         names = {row.key: row.name for row in campaigns.listing(conn)} if awaiting else {}
+        segment = segments.find(conn, stored.segment) if stored.segment else None
     if stored.state == "uploaded":
         return _preview(request, site, stored, back=request.query_params.get("back", ""))
     back = draft_choice.review(request.query_params.get("back", ""))
@@ -177,6 +178,7 @@ def show(request: Request, site: SiteOf, id_: int) -> Response:
         own=f"{HERE}/{id_}",
         back=back,
         kept=_kept(back),
+        segment_name=stored.segment if segment is None else segment.name,
         awaiting=labels.listed([names.get(key, key) for key in awaiting]),
         notes=[_for_pages(note) for note in (stored.result or {}).get("notes", [])],
         error=_for_pages((stored.result or {}).get("error", "")),
@@ -233,6 +235,25 @@ def rejected(site: SiteOf, id_: int) -> Response:
     kind = "application/x-ndjson" if form.kind == "json" else "text/csv"
     lines = (line.encode("utf-8", errors="backslashreplace") for line in rejected_rows.written(form, rows))
     return StreamingResponse(lines, media_type=kind, headers=headers)
+
+
+@router.get(f"{HERE}/{{id_}}/delete", dependencies=FOR_EDITORS)
+def ask_delete(request: Request, site: SiteOf, id_: int) -> Response:
+    """Say what deleting a file means."""
+    with site.engine.connect() as conn:
+        stored = _found(conn, id_)
+    if stored.state == "done":
+        means = [_("The imported contacts stay. Rejected rows can no longer be downloaded.")]
+    else:
+        means = [_("Nothing of it is imported, and what was chosen for its columns is lost.")]
+    return ask_for_good(
+        request,
+        f"{HERE}/{id_}",
+        "delete",
+        question=_("Delete the file “{name}”?", name=stored.name),
+        consequences=[*means, _("This cannot be undone.")],
+        label=_("Delete"),
+    )
 
 
 @router.post(f"{HERE}/{{id_}}/delete")

@@ -314,8 +314,13 @@ def test_an_import_makes_the_segment_that_is_named(http: TestClient, world: Worl
     assert refused.status_code == 400
     assert "Enter at most 255 characters." in text_of(refused.text)
     chosen(http, path, **{"import": "1"}, new_segment="Été 2026")
-    finished(http, path)
+    assert "Joined the segment “Été 2026” 1" in text_of(finished(http, path))
     assert http.get("/api/contacts/ann@example.com").json()["segments"] == ["ete-2026"]
+    # Who is in it already does not join.
+    again = uploaded(http, b"email\nann@example.com\nben@example.com\n", segment="ete-2026").url.path
+    chosen(http, again, **{"import": "1"}, segment="ete-2026")
+    assert "Joined the segment “Été 2026” 1" in text_of(finished(http, again))
+    assert "manually or by an import" in text_of(http.get("/segments/ete-2026").text)
     # A name that is there is that segment, and one of other letters gets a key of its own.
     for name, key in (("ete 2026", "ete-2026"), ("日本", "segment"), ("中国", "segment-2")):
         path = uploaded(http, f"email\n{key}@example.com\n".encode()).url.path
@@ -325,6 +330,21 @@ def test_an_import_makes_the_segment_that_is_named(http: TestClient, world: Worl
     assert [(row.key, row.name) for row in world.read("SELECT key, name FROM segment ORDER BY id")] == [
         ("ete-2026", "Été 2026"), ("segment", "日本"), ("segment-2", "中国")
     ]  # fmt: skip
+
+
+def test_deleting_a_file_asks_before_and_is_there_after_the_import_too(http: TestClient, world: World) -> None:
+    rows = "".join(f"no address {n}\n" for n in range(contact_import.SHOWN + 2))
+    path = uploaded(http, f"email\nann@example.com\n{rows}".encode()).url.path
+    page = http.get(path).text
+    assert f'formaction="{path}/delete"' not in page
+    assert "2 more rows are not shown here." in text_of(page)
+    assert "what was chosen for its columns is lost" in text_of(http.get(f"{path}/delete").text)
+    chosen(http, path, **{"import": "1"})
+    assert f'href="{path}/delete"' in finished(http, path)
+    assert "The imported contacts stay." in text_of(http.get(f"{path}/delete").text)
+    assert "The file was deleted." in text_of(chosen(http, f"{path}/delete").text)
+    assert http.get(path).status_code == 404
+    assert http.get("/api/contacts/ann@example.com").status_code == 200
 
 
 def test_the_import_speaks_french(http: TestClient, world: World) -> None:

@@ -169,6 +169,7 @@ TABLE = {
     EDIT: """
         GET /contacts/+new
         GET /contacts/{key:path}/edit
+        GET /contacts/+import/{id_}/delete
         GET /contacts/{key:path}/erase
         GET /emails/+new
         GET /emails/{key:path}/delete
