@@ -31,10 +31,20 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 WAIT_MS = 30_000
+# Chromium hears the last list of features only, so this one has those of Playwright too that could change a test.
+WITHOUT_FEATURES = (
+    *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades", "LensOverlay"),
+    *("HttpsFirstBalancedModeAutoEnable", "MediaRouter", "PaintHolding", "ThirdPartyStoragePartitioning"),
+    *("AvoidCorsURLLoaderRestartOnRedirect", "OptimizationHints", "NetworkTimeServiceQuerying", "AimEnabled"),
+    *("PreconnectToSearch",),
+    # Pages of its own that each window makes for the address bar, seen or not: half of what a short test takes.
+    *("WebUIOmniboxPopup", "WebUIOmniboxFullPopup", "WebUIOmniboxAimPopup"),
+)
 BROWSER_ARGUMENTS = [
     *("--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     # Without a graphics card, to draw as if there were one costs a quarter more.
     *("--disable-component-update", "--disable-sync", "--disable-gpu"),
+    f"--disable-features={','.join(WITHOUT_FEATURES)}",
 ]
 
 
