@@ -53,14 +53,17 @@ class Builder:
         self.base = base
 
     def page(self, **asked: Any) -> str:
-        answer = self.http.get(self.base, params=asked)
+        return str(self._get(**asked).text)
+
+    def _get(self, **asked: Any) -> Response:
+        answer: Response = self.http.get(self.base, params=asked)
         assert answer.status_code == 200, answer.text
-        return str(answer.text)
+        return answer
 
     def does(self, do: str, revision: Any = None, **fields: Any) -> Response:
-        page = self.page()
-        (seen,) = set(re.findall(r'data-revision="(\d+)"', page))
-        data = {"csrf": token_of(self.http.get(self.base)), "revision": revision or seen, "do": do, **fields}
+        page = self._get()
+        (seen,) = set(re.findall(r'data-revision="(\d+)"', page.text))
+        data = {"csrf": token_of(page), "revision": revision or seen, "do": do, **fields}
         answer: Response = self.http.post(self.base, data=data)
         assert answer.status_code in (200, 422), answer.text
         return answer
