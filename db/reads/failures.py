@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, get_args
 
 from sqlalchemy import Connection
 
+from parcours.db.reads.standing import CHANNELS
 from parcours.db.statements import statements
 from parcours.domain.campaign import Campaign
 
@@ -16,11 +17,14 @@ LOOKED_AT_TOGETHER = 10_000
 # Errors that name the contact are as many as the contacts.
 GROUPS_OF_A_STEP = 20
 
-What = Literal["failed", "retrying", "undelivered", "skipped"]
+What = Literal["failed", "retrying", "unsent", "undelivered", "skipped"]
 
 
 class Trouble(NamedTuple):
-    """Contacts, among the latest that were looked at, to whom the same happened at a step; an empty `why`: unknown."""
+    """Contacts, among the latest that were looked at, to whom the same happened at a step; an empty `why`: unknown.
+
+    Of what is `unsent`, `latest_at` is when the first of them is tried next.
+    """
 
     what: What
     step_id: int
@@ -50,6 +54,8 @@ def _of(conn: Connection, campaign: Campaign, what: What) -> Troubles:
             rows = conn.execute(sql["outcomes"], {**given, "result": what})
         case "retrying":
             rows = conn.execute(sql["retries"], given)
+        case "unsent":
+            rows = conn.execute(sql["unsent"], {**given, "campaign_id": campaign.id, "channels": list(CHANNELS)})
         case "undelivered":
             rows = conn.execute(sql["messages"], {**given, "campaign_id": campaign.id})
     found: dict[int, list[Trouble]] = {}

@@ -28,7 +28,7 @@ LEAST_SAMPLED = 30
 # Messages of a lane.
 MESSAGES_READ = 2_000
 # By all that messages go.
-_CHANNELS = ("email", "push", "sms", "webhook")
+CHANNELS = ("email", "push", "sms", "webhook")
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _late(conn: Connection, step_ids: Sequence[int], late: datetime, steps: int)
 
 def _unsent(conn: Connection, campaign: Campaign, *, late: datetime, now: datetime) -> dict[int, Row[Any]]:
     given = {
-        "channels": list(_CHANNELS),
+        "channels": list(CHANNELS),
         "campaign_id": campaign.id,
         "late": late,
         "now": now,

@@ -131,6 +131,7 @@ def test_failures_and_skips_come_in_groups_whose_contacts_can_be_listed(world: W
     assert groups == {
         "failed": [("no such page", 2), ("refused", 1)],
         "retrying": [],
+        "unsent": [],
         "undelivered": [],
         "skipped": [("has no address", 1)],
     }

@@ -296,6 +296,39 @@ def test_messages_that_were_not_delivered_are_sent_again_from_the_page(client: C
     assert guarded.post("/campaigns/c/failures", data=forbidden).status_code == 403
 
 
+def test_events_that_a_decision_could_not_check_are_said_to_be_dead_letters(client: Client, world: World) -> None:
+    world.crowd(1, segment="everyone")
+    world.campaign("- {step: seen, decision: page.hit, within: 3 days, yes: [{action: contact.tags, with: {add: [x]}}]}")
+    world.run()
+    world.write(
+        "INSERT INTO failure (contact_id, step_id, attempts, error, at) "
+        "SELECT contact_id, step_id, 1, 'KeyError: nope', anchor_at FROM wait"
+    )
+    page = text_of(client().get("/campaigns/c/failures").text)
+    assert "KeyError: nope The contacts still wait at the step. The events that could not be checked are dead" in page
+
+
+def test_messages_that_are_tried_again_say_why_they_wait(client: Client, world: World) -> None:
+    world.email("hello")
+    world.crowd(4, segment="everyone")
+    hook = "{action: webhook.send, with: {url: 'http://crm.example/x'}}"
+    world.campaign(f"- {{step: hello, action: email.send, with: {{email: hello}}}}\n- {{step: hook, {hook[1:]}")
+    world.run()
+    tried = "UPDATE message SET state = 'queued', error = :why, due_at = '2030-01-02 10:00Z' WHERE channel = :channel"
+    world.write(tried, why="it answered 500: <b>", channel="webhook")
+    world.write(f"{tried} AND contact_id = (SELECT min(id) FROM contact)", why="the mailbox is full", channel="email")
+    http = client()
+    page = http.get("/campaigns/c/failures").text
+    said = text_of(page)
+    assert "Messages that wait" in said
+    assert re.search(r"it answered 500: <b> Call http://crm.example/x 4 2 Jan 2030, 10:00", unescape(said))
+    assert "the mailbox is full Send “hello” 1 2 Jan 2030, 10:00" in said
+    (link, *_) = re.findall(r'<a href="(/campaigns/c/contacts\?[^"]*at=queued[^"]*)"', page)
+    assert len(listed(http.get(unescape(link)).text)) == 4
+    # In the history, when it is tried next is no time at which something happened.
+    assert "webhook queued due Wed 2 Jan 2030, 10:00" in text_of(http.get("/contacts/c1").text)
+
+
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
