@@ -6,6 +6,7 @@ that no line is broken at are put in when it is read.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -171,6 +172,13 @@ def typed_number(text: str) -> float | None:
         return None
     plain = re.sub(r"[ \u00a0\u202f]", "", text).replace(",", ".")
     return float(plain) if "." in plain else int(plain)
+
+
+def as_typed(value: float) -> str:
+    """Return a number as the reader types it into a field, with all its digits; else as files have it."""
+    plain = json.dumps(int(value) if abs(value) < 2**53 and value == int(value) else value)
+    typed = plain.replace(".", _DECIMAL[reader().language])
+    return typed if typed_number(typed) == value else plain
 
 
 def percent(share: float) -> str:

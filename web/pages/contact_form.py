@@ -22,7 +22,7 @@ from parcours.services import contact_changes, contact_export
 from parcours.services.contact_changes import CHANNELS, ContactChange
 from parcours.web.context import Site
 from parcours.web.i18n import labels
-from parcours.web.i18n.language import _
+from parcours.web.i18n.language import _, as_typed, typed_number
 from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, pages_router
 from parcours.web.pages.rendering import ask_for_good, redirect, render
 from parcours.web.paging import address
@@ -98,6 +98,8 @@ def as_text(value: Any) -> str:
     """Return the value of a field as the form shows it."""
     if value is None:
         return ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return as_typed(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -258,6 +260,8 @@ def _typed(text: str, before: Any) -> Any:
     if not text:
         return None
     if before is not None and not isinstance(before, str):
+        if isinstance(before, int | float) and (typed := typed_number(text)) is not None:
+            return typed
         try:
             found = json.loads(text)
         except (ValueError, RecursionError):

@@ -88,6 +88,18 @@ def test_a_contact_is_made_changed_silenced_and_erased_on_its_pages(http: TestCl
     assert http.get("/contacts/ann@example.com", headers=HTML).status_code == 404
 
 
+def test_a_number_is_shown_and_typed_as_the_reader_writes_it_and_stays_a_number(http: TestClient, world: World) -> None:
+    world.contacts("ann", balance=1500.5, small=1e-7)
+    http.headers["accept-language"] = "fr"
+    page = http.get("/contacts/ann/edit").text
+    assert 'value="1500,5"' in page
+    given = {"field": ["balance", "small"], "value": ["1600,25", "1e-07"]}
+    assert posted(http, "/contacts/ann/edit", **given).status_code == 200
+    assert http.get("/api/contacts/ann").json()["fields"] == {"balance": 1600.25, "small": 1e-7}
+    http.headers["accept-language"] = "en"
+    assert 'value="1600.25"' in http.get("/contacts/ann/edit").text
+
+
 def test_what_is_wrong_in_the_form_of_a_contact_comes_back_with_what_was_typed(http: TestClient, world: World) -> None:
     world.contacts("kim", email="kim@example.com")
     for fields, sentence in (
