@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from sqlalchemy import Engine
 
-from parcours.db.tables import contacts, emails, installation, outbox
+from parcours.db.tables import contacts, emails, installation, outbox, runs
 from parcours.db.tables.emails import Email
 from parcours.domain.contacts.identity import is_address
 from parcours.domain.errors import CampaignError, NotFoundError
@@ -188,6 +188,7 @@ def send_test(
         if contact and id_ is None:
             raise NotFoundError("contact", contact)
         recipient = None if id_ is None else outbox.recipients(conn, [id_])[id_]
+        entry = {} if id_ is None else runs.last_entry_of_any(conn, id_)
     secret = settings.secret_key or installation.secret_key(engine)
     chosen = _chosen(email, version, recipient)
     key = f"test-{uuid4()}"
@@ -195,7 +196,7 @@ def send_test(
         mail = render.mail_to_contact(
             email,
             chosen,
-            render.preview_values(recipient),
+            render.preview_values(recipient, entry),
             render.Links(Tokens(secret), settings.public_url),
             key=key,
             at=datetime.now(UTC),

@@ -215,6 +215,12 @@ def of_step(conn: Connection, step_id: int) -> int:
     return int(found)
 
 
+def event_sources(conn: Connection, *, limit: int) -> list[Any]:
+    """Return the events that begin runs, as the files of the newest such campaigns name them."""
+    lists = conn.execute(sql["event_sources"], {"limit": limit}).scalars()
+    return [each for events in lists if isinstance(events, list) for each in events]
+
+
 def of_events(conn: Connection, role: Role, names: Iterable[str]) -> list[int]:
     """Return the campaigns to which events of these types, or segments of these keys, mean something."""
     return list(conn.execute(sql["of_events"], {"role": role, "names": sorted(set(names))}).scalars())

@@ -104,6 +104,16 @@ JOIN campaign ON campaign.id = campaign_event.campaign_id AND campaign.deleted_a
 WHERE campaign_event.role = :role AND campaign_event.name = ANY (CAST(:names AS text[]))
 ORDER BY campaign_event.campaign_id;
 
+-- name: event_sources
+-- The newest campaigns that events begin runs of: by what events.
+SELECT version.definition -> 'sources' -> 'events' AS events
+FROM campaign
+JOIN campaign_version AS version ON version.campaign_id = campaign.id AND version.version = campaign.version
+WHERE campaign.deleted_at IS NULL
+  AND campaign.id IN (SELECT campaign_id FROM campaign_event WHERE role = 'source')
+ORDER BY campaign.id DESC
+LIMIT :limit;
+
 -- name: mark_existing
 -- Who is in a segment when the campaign is first published, if that is what its version asks for.
 UPDATE campaign

@@ -145,6 +145,12 @@ def still_in(conn: Connection, campaign_id: int, contact_ids: Iterable[int]) -> 
     return {row.contact_id: row.manual for row in conn.execute(sql["still_in"], parameters)}
 
 
+def last_entry_of_any(conn: Connection, contact_id: int) -> dict[str, Any]:
+    """Return the data of the event that began a contact's last run, in whatever campaign; empty without one."""
+    found = conn.execute(sql["last_entry_of_any"], {"contact_id": contact_id}).scalar()
+    return found if isinstance(found, dict) else {}
+
+
 def last_entry(conn: Connection, contact_id: int, campaign_id: int) -> dict[str, Any]:
     """Return the data of the event that began a contact's last run; empty without one."""
     found = conn.execute(sql["last_entry"], {"contact_id": contact_id, "campaign_id": campaign_id}).scalar()

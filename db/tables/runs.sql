@@ -65,5 +65,8 @@ SELECT contact_id, bool_and(manual) AS manual FROM run
 WHERE campaign_id = :campaign_id AND contact_id = ANY (CAST(:contact_ids AS bigint[])) AND left_at IS NULL
 GROUP BY contact_id;
 
+-- name: last_entry_of_any
+SELECT entry FROM run WHERE contact_id = :contact_id AND entry <> '{}' ORDER BY began_at DESC LIMIT 1;
+
 -- name: last_entry
 SELECT entry FROM run WHERE contact_id = :contact_id AND campaign_id = :campaign_id ORDER BY number DESC LIMIT 1;

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from parcours.cli.session import session
-from parcours.db.tables import contacts, emails, outbox
+from parcours.db.tables import contacts, emails, outbox, runs
 from parcours.domain.errors import CampaignError, NotFoundError
 from parcours.domain.messages.templates import RenderError
 from parcours.domain.time.text import shown
@@ -203,6 +203,7 @@ def preview(
         if id_ is None:
             raise NotFoundError("contact", contact)
         recipient = outbox.recipients(conn, [id_])[id_]
+        entry = runs.last_entry_of_any(conn, id_)
     (email,) = found
     links = render.Links(tokens_of(here.engine, here.settings), here.settings.public_url)
     chosen = email.content_for(recipient.id, render.language_of(recipient))
@@ -210,7 +211,7 @@ def preview(
         mail = render.mail_to_contact(
             email,
             chosen,
-            render.preview_values(recipient),
+            render.preview_values(recipient, entry),
             links,
             key=render.PREVIEW.key,
             at=datetime.now(UTC),

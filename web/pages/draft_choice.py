@@ -39,6 +39,18 @@ def place(text: str) -> str:
     return text if _PLACE.fullmatch(text) else ""
 
 
+def data_at(conn: Connection, back: str, visitor: Visitor) -> Mapping[str, Any]:
+    """Return the draft to which a place leads; empty where it leads to none."""
+    found = _PLACE.fullmatch(back)
+    if found is None:
+        return {}
+    try:
+        draft_id = int(found["draft"]) if found["draft"] else None
+        return bench_of(conn, visitor, key=found["key"], draft_id=draft_id).draft.file
+    except CampaignError:
+        return {}
+
+
 def choose(conn: Connection, back: str, key: str, visitor: Visitor, *, now: datetime) -> str:
     """Put the key of something new where the draft asked for it, as one change; return where to go on.
 

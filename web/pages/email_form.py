@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
+from sqlalchemy import Connection
 
 from parcours.db.clock import now as database_now
-from parcours.db.tables import contacts, emails
+from parcours.db.tables import campaigns, contacts, emails
 from parcours.db.tables.emails import FILLED_IN, Email
-from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.errors import CampaignError
 from parcours.domain.keys import KEY_LENGTH, checked_key, slug
 from parcours.domain.messages.templates import RenderError, one_line, placeholder
@@ -22,13 +22,20 @@ from parcours.services import email_templates, removal
 from parcours.services.email_templates import VersionName
 from parcours.web.context import Site
 from parcours.web.i18n import labels
-from parcours.web.i18n.field_words import field_name
-from parcours.web.i18n.language import _, marked
+from parcours.web.i18n.language import _, as_typed, marked
 from parcours.web.i18n.sentences import told
-from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router
-from parcours.web.pages.emails import PREVIEW_HEADERS, AskedTest, note_of, preview_of, show_page, version_name
+from parcours.web.pages import FOR_EDITORS, FormOf, SiteOf, VisitorOf, draft_choice, pages_router, samples
+from parcours.web.pages.emails import (
+    MOST_CAMPAIGNS,
+    PREVIEW_HEADERS,
+    AskedTest,
+    note_of,
+    preview_of,
+    show_page,
+    version_name,
+)
 from parcours.web.pages.rendering import ask_for_good, redirect, render
-from parcours.web.pages.samples import sample_of
+from parcours.web.pages.samples import sample_for_email
 from parcours.web.pages.used import used_page
 from parcours.web.paging import address
 from parcours.web.security.access import FormBody, Visitor
@@ -39,10 +46,8 @@ router = pages_router()
 _HELLO = marked("Hello {{ contact.first_name | default: 'there' }},")
 MOST_VERSIONS = 60
 MOST_PLACEHOLDERS = 40
-# What can be put into an email besides fields of the contact.
+# What can be put into an email besides what any text of a campaign may say.
 PLACEHOLDERS = {
-    "contact.company.name": marked("Name of the company"),
-    "campaign.name": marked("Name of the campaign"),
     "unsubscribe_url": marked("Link to unsubscribe"),
     "open_url": marked("Address of the tracking image"),
 }
@@ -88,7 +93,7 @@ class EmailDraft:
     @classmethod
     def of_email(cls, email: Email) -> EmailDraft:
         found = []
-        weights = {each.name: f"{each.weight:g}" for each in email.variants}
+        weights = {each.name: as_typed(each.weight) for each in email.variants}
         for each in email_templates.versions(email):
             own = {name: getattr(each.own, name) or "" for name in ("subject", "html", "text")}
             weight = weights.get(each.name.variant or "", "") if each.name.locale is None else ""
@@ -195,7 +200,7 @@ def preview(request: Request, site: SiteOf, form: FormOf) -> Response:
     has_body = bool(version.html.strip() or version.text.strip())
     body = version if has_body else main
     with site.engine.connect() as conn:
-        values = preview_of(sample_of(conn, form.text("preview_contact").strip(), site.zone, None))
+        values = preview_of(sample_for_email(conn, form.text("preview_contact").strip(), site.zone))
     try:
         subject = one_line(filled_in(version.subject.strip() or main.subject, values))
         page = filled_in(body.html, values, html=True) if body.html.strip() else None
@@ -318,7 +323,8 @@ def _form(
     with site.engine.connect() as conn:
         notes = [] if found is None else email_templates.looked_over(conn, found)
         fields = contacts.field_names(conn)
-        sample = sample_of(conn, "", site.zone, None)
+        sample = sample_for_email(conn, "", site.zone)
+        found_inserts = samples.inserts(conn, _data_for(conn, request, back), sample)
     own = None if key is None else address("emails", key)
     return render(
         request,
@@ -328,8 +334,8 @@ def _form(
         key=key,
         title=emails.title_of(draft.versions[0].subject, key or ""),
         inserts=[
-            *((placeholder(each), field_name(each)) for each in sorted({*fields, *ATTRIBUTES})),
-            *((f"{{{{ {each} }}}}", _(said)) for each, said in PLACEHOLDERS.items()),
+            *found_inserts,
+            (_("Email"), [(f"{{{{ {each} }}}}", _(said)) for each, said in PLACEHOLDERS.items()]),
         ],
         sample=sample,
         action=f"{own}/edit" if own else "/emails/+new",
@@ -343,6 +349,15 @@ def _form(
         has_variants=any(each.variant for each in draft.versions),
         winner_by=[("", _("No winner: the shares stay")), *((by, _(text)) for by, text in labels.WINNER_BY.items())],
     )
+
+
+def _data_for(conn: Connection, request: Request, back: str) -> Mapping[str, Any]:
+    """Return the draft for which an email is written, with the events of all campaigns: any may come to send it."""
+    draft = draft_choice.data_at(conn, back, request.state.visitor)
+    sources = draft.get("sources")
+    own = sources.get("events") if isinstance(sources, Mapping) else None
+    events = [*(own if isinstance(own, list) else []), *campaigns.event_sources(conn, limit=MOST_CAMPAIGNS)]
+    return {**draft, "sources": {"events": events}}
 
 
 def _sentence(text: str) -> str:

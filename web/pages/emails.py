@@ -27,7 +27,7 @@ from parcours.web.pages import SiteOf, pages_router
 from parcours.web.pages.kept_titles import titles_of
 from parcours.web.pages.rendering import render as page
 from parcours.web.pages.rendering import sentence
-from parcours.web.pages.samples import Sample, sample_of
+from parcours.web.pages.samples import Sample, sample_for_email
 from parcours.web.paging import address
 from parcours.workers.delivery.render import preview_values
 
@@ -67,7 +67,7 @@ def preview(request: Request, site: SiteOf, key: str) -> Response:
     """The HTML alone, filled in; for the frame of the page below."""
     with site.engine.connect() as conn:
         email = _email(conn, key)
-        values = preview_of(sample_of(conn, request.query_params.get("contact", ""), site.zone, None))
+        values = preview_of(sample_for_email(conn, request.query_params.get("contact", ""), site.zone))
     content = _version(email, request.query_params.get("version", ""))
     try:
         if content.html is None:
@@ -105,7 +105,7 @@ def show_page(request: Request, site: Site, key: str, asked: AskedTest | None = 
             email = _email(conn, key)
         except NotFoundError:
             return _deleted(request, conn, key)
-        sample = sample_of(conn, wanted, site.zone, None)
+        sample = sample_for_email(conn, wanted, site.zone)
         values = preview_of(sample)
         total = email_figures.totals(conn, [key]).get(key, EmailFigures())
         parts = email_figures.parts(conn, key)
@@ -216,7 +216,7 @@ def _email(conn: Connection, key: str) -> Email:
 
 def preview_of(sample: Sample) -> dict[str, Any]:
     """Return what a template may say: of a contact, or of nobody."""
-    return {**preview_values(sample.recipient), "unsubscribe_url": "#", "open_url": ""}
+    return {**preview_values(sample.recipient, sample.entry), "unsubscribe_url": "#", "open_url": ""}
 
 
 def note_of(note: EmailNote) -> str:

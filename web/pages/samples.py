@@ -21,7 +21,7 @@ from parcours.domain.contacts.contact import ATTRIBUTES
 from parcours.domain.contacts.names import full_name
 from parcours.domain.errors import CampaignError
 from parcours.domain.events.table import EVENT_TYPES
-from parcours.domain.messages.templates import RenderError, is_fixed, render_all
+from parcours.domain.messages.templates import RenderError, is_fixed, placeholder, render_all
 from parcours.domain.time import dates, schedule
 from parcours.domain.time.intervals import parse_interval
 from parcours.domain.time.zones import zone_of
@@ -76,6 +76,14 @@ def sample_of(conn: Connection, wanted: str, zone: ZoneInfo, campaign_id: int | 
     return Sample(wanted, zone_of(recipient.timezone, zone), recipient, entry)
 
 
+def sample_for_email(conn: Connection, wanted: str, zone: ZoneInfo) -> Sample:
+    """Return the contact for whom an email is shown, with the last event that began a run of theirs."""
+    sample = sample_of(conn, wanted, zone, None)
+    if sample.recipient is None:
+        return sample
+    return replace(sample, entry=runs.last_entry_of_any(conn, sample.recipient.id))
+
+
 def wanted_by(request: Request, form: FormBody | None = None) -> str:
     """Return whom somebody chose: in this form, or before."""
     if form is not None and "sample" in form:
@@ -100,19 +108,22 @@ def inserts(conn: Connection, data: Mapping[str, Any], sample: Sample) -> list[t
 
     These are of the contact, of the event that begins a run, and of the campaign.
     """
-    own = [name for name in contacts.field_names(conn) if re.fullmatch(r"[A-Za-z_]\w*", name)]
-    custom = [name for name in sorted(own) if name not in ATTRIBUTES]
+    custom = [name for name in sorted(contacts.field_names(conn)) if name not in ATTRIBUTES]
+    own = [f"{{{{ contact.{name} }}}}" for name in (*sorted(ATTRIBUTES), "company.name")]
     groups = [
-        (_("Custom fields"), [(f"contact.{name}", field_name(name)) for name in custom]),
-        (_("Contact"), [(f"contact.{name}", field_name(name)) for name in (*sorted(ATTRIBUTES), "company.name")]),
+        (_("Custom fields"), [(placeholder(name), field_name(name)) for name in custom]),
+        (_("Contact"), list(zip(own, map(field_name, (*sorted(ATTRIBUTES), "company.name")), strict=True))),
     ]
     sources = data.get("sources")
     events = sources.get("events") if isinstance(sources, Mapping) else None
     if isinstance(events, list) and events:
         brought = _entry_names(events, sample)
-        groups.append((_("Event that began the run"), [(f"entry.{name}", field_name(name)) for name in brought]))
-    groups.append((_("Campaign"), [("campaign.name", _("Name of the campaign")), ("step.name", _("Name of the step"))]))
-    return [(label, [(f"{{{{ {name} }}}}", said) for name, said in names]) for label, names in groups if names]
+        groups.append(
+            (_("Event that began the run"), [(f"{{{{ entry.{name} }}}}", field_name(name)) for name in brought])
+        )
+    of_campaign = {"campaign.name": _("Name of the campaign"), "step.name": _("Name of the step")}
+    groups.append((_("Campaign"), [(f"{{{{ {name} }}}}", said) for name, said in of_campaign.items()]))
+    return [(label, names) for label, names in groups if names]
 
 
 def _entry_names(events: Iterable[Any], sample: Sample) -> list[str]:

@@ -76,11 +76,11 @@ def values_of(
     return {**_values(contact_values(contact, contact.company), step, key, step_name), "entry": entry or {}}
 
 
-def preview_values(contact: Recipient | None) -> dict[str, Any]:
+def preview_values(contact: Recipient | None, entry: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what templates may say in a preview, which no campaign sends; None: of nobody in particular."""
     if contact is None:
         return {**_values({}, PREVIEW, PREVIEW.key, None), "entry": {}}
-    return values_of(contact, PREVIEW, PREVIEW.key)
+    return values_of(contact, PREVIEW, PREVIEW.key, entry=entry)
 
 
 def _values(contact: Mapping[str, Any], step: StepName | None, key: str, step_name: str | None) -> dict[str, Any]:

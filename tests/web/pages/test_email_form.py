@@ -257,7 +257,7 @@ def test_a_winner_is_set_in_the_form_and_shown_with_the_figures(http: TestClient
     assert "soon" in text_of(wrong.text)
     saved = editor.send(press={"save": "1"}, v_subject=["Offer", "Hi"], winner_by="clicked", winner_after="4 hours")
     assert saved.url.path == "/emails/offer"
-    assert "No email has gone out yet" in text_of(saved.text)
+    assert "The first comparison begins with the next email." in text_of(saved.text)
     assert http.get("/api/emails/offer").json()["winner"] == {"after": "4 hours", "by": "clicked"}
     again = EmailEditor(http, "/emails/offer/edit").send(press={"save": "1"})
     assert again.url.path == "/emails/offer"
@@ -309,6 +309,31 @@ def test_versions_stand_side_by_side_for_a_contact(http: TestClient, world: Worl
     world.campaign("- {step: greet, action: email.send, with: {email: offer}}", name="Welcome")
     assert "“Hello …”" in text_of(http.get("/campaigns/c/build").text)
     assert "“Hello …”" in text_of(http.get("/campaigns/c").text)
+
+
+def test_an_email_offers_and_shows_what_the_event_of_a_run_brings(http: TestClient, world: World) -> None:
+    assert "entry." not in http.get("/emails/+new").text
+    world.email("cart")
+    steps = "- {action: email.send, with: {email: cart}, after: 2 hours}"
+    world.campaign(steps, events=[{"type": "basket.changed", "key": "basket"}], reentry="always", segments=())
+    page = unescape(http.get("/emails/cart/edit").text)
+    assert '<optgroup label="Event that began the run">' in page
+    assert '<option value="{{ entry.basket }}">' in page
+    world.tell(event("basket.changed", "ben", START, basket="17", sum=45))
+    assert '<option value="{{ entry.sum }}">' in unescape(http.get("/emails/cart/edit").text)
+    text = {"v_subject": "Basket {{ entry.basket }}", "v_html": "<p>{{ entry.sum }} €</p>"}
+    fields = {"csrf": token_of(http.get("/emails/+new")), "v_variant": "", "v_locale": "", "v_weight": "", "v_text": ""}
+    shown = http.post("/emails/+preview", data={**fields, **text, "preview_contact": "ben"})
+    assert "Basket 17" in shown.text
+    assert "<p>45 €</p>" in shown.text
+    # Of who has no run there is nothing to show.
+    assert "<p> €</p>" in http.post("/emails/+preview", data={**fields, **text, "preview_contact": "ann"}).text
+
+
+def test_an_email_that_is_written_for_a_draft_offers_what_its_events_bring(http: TestClient, world: World) -> None:
+    made = http.post("/drafts", data={"csrf": token_of(http.get("/drafts/+new")), "name": "Cart", "template": "cart"})
+    back = f"{made.url.path}?step=cart-reminder&pick=with.email"
+    assert '<option value="{{ entry.cart_id }}">' in unescape(http.get("/emails/+new", params={"back": back}).text)
 
 
 def test_a_viewer_writes_and_sends_no_email(client: Client, world: World, engine: Engine) -> None:

@@ -298,7 +298,9 @@ def test_messages_that_were_not_delivered_are_sent_again_from_the_page(client: C
 
 def test_events_that_a_decision_could_not_check_are_said_to_be_dead_letters(client: Client, world: World) -> None:
     world.crowd(1, segment="everyone")
-    world.campaign("- {step: seen, decision: page.hit, within: 3 days, yes: [{action: contact.tags, with: {add: [x]}}]}")
+    world.campaign(
+        "- {step: seen, decision: page.hit, within: 3 days, yes: [{action: contact.tags, with: {add: [x]}}]}"
+    )
     world.run()
     world.write(
         "INSERT INTO failure (contact_id, step_id, attempts, error, at) "
