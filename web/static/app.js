@@ -9,7 +9,9 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
 });
 document.body.addEventListener("click", (event) => {
   const closes = event.target.closest("[data-close]");
-  if (dialog && dialog.open && (closes || event.target === dialog)) {
+  // A click beside it loses nothing that was typed in it.
+  const isBeside = event.target === dialog && ![...dialog.querySelectorAll("input, select, textarea")].some(isChanged);
+  if (dialog && dialog.open && (closes || isBeside)) {
     event.preventDefault();
     dialog.close();
   }
