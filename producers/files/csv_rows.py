@@ -122,7 +122,7 @@ def open_csv(source: FileSource, *, plain: bool = False) -> CsvTable:
             skipped = number - 1
             break
     if not first:
-        raise CampaignError(f"{source.name} is empty; a list of contacts has a header and a row for each contact")
+        raise source.is_empty()
     delimiter = delimiter or _delimiter(first)
     given = list(source.options.header)
     if given:

@@ -77,6 +77,10 @@ class FileSource:
     notes: list[str] = field(default_factory=list)
     _encoding: Encoding | None = None
 
+    def is_empty(self) -> CampaignError:
+        """Return what is said of a file in which nothing stands."""
+        return CampaignError(f"{self.name} is empty; a list of contacts has a header and a row for each contact")
+
     def kind(self) -> Kind:
         """Return what the file is; raises CampaignError when it cannot be a list of contacts."""
         self.binary.seek(0)
@@ -93,7 +97,7 @@ class FileSource:
             raise CampaignError(f"{self.name} is not text; {_SAVE}")
         first = next((text for _, line in self.lines() if (text := line.strip())), None)
         if first is None:
-            raise CampaignError(f"{self.name} is empty; a list of contacts has a header and a row for each contact")
+            raise self.is_empty()
         is_json = self.ending in _JSON_ENDINGS or (self.ending not in _CSV_ENDINGS and first[0] == "{")
         if is_json and first[0] == "[":
             raise CampaignError(f"{self.name} is a JSON array; write one object per line, without the brackets")

@@ -272,7 +272,8 @@ def _check_key(engine: Engine, offered: str, role: Role) -> api_keys.ApiKey:
             headers={"WWW-Authenticate": "Bearer"},
         )
     if role not in GRANTS[key.role]:
-        raise ProblemError(403, f"the key has the role {key.role}; this requires {role} or manage")
+        enough = role if role == "manage" else f"{role} or manage"
+        raise ProblemError(403, f"the key has the role {key.role}; this requires {enough}")
     return key
 
 

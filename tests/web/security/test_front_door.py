@@ -336,3 +336,13 @@ def test_refused_requests_cannot_flood_the_log(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("parcours.web.request_log.time.monotonic", lambda: 7.0)
     logged = sum(refusals.is_logged() for _ in range(1_000))
     assert logged == request_log.REFUSALS_LOGGED
+
+
+def test_a_key_with_too_little_is_told_once_what_would_be_enough(client: Client, engine: Engine) -> None:
+    http = client(open_to_all=False)
+    with engine.begin() as conn:
+        reads = {"authorization": f"Bearer {api_keys.create(conn, 'test', 'read')[0]}"}
+    assert http.delete("/api/contacts/ann", headers=reads).json()["detail"] == (
+        "the key has the role read; this requires manage"
+    )
+    assert http.post("/events", json=[], headers=reads).json()["detail"].endswith("this requires publish or manage")
