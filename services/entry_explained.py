@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from parcours.db.reads import batch
-from parcours.db.tables import campaigns, dates, entrants
+from parcours.db.tables import campaigns, dates, entrants, events
 from parcours.db.tables import membership as memberships
 from parcours.domain.campaign import Campaign
 from parcours.domain.segments import judging
 from parcours.domain.segments.rule import Rule
+from parcours.domain.time.text import shown
 from parcours.services import segment_explained
 
+# How far back the last event is looked for that could have begun a run.
+LOOKED_BACK = timedelta(days=90)
 # How a sentence about an exit that keeps a contact out begins.
 KEPT_OUT = ("Exit segment ", "An exit rule is true ")
 
@@ -31,6 +34,7 @@ def sources(
     conn: Connection, campaign: Campaign, contact: str, contact_id: int, *, now: datetime, zone: ZoneInfo
 ) -> Iterator[str]:
     """Yield, in sentences, what each source and exit says of a contact that is not in a campaign."""
+    yield from _events(conn, campaign, contact_id, now=now, zone=zone)
     for source in campaigns.sources(conn, campaign.id):
         inside = bool(memberships.inside(conn, [source.id], [contact_id]))
         late = inside and source.after is not None
@@ -51,6 +55,25 @@ def sources(
     yield _REENTRY[campaign.reentry]
     if campaign.reentry == "never" and any(each.rule.every for each in dates.sources(conn, campaign.id)):
         yield "A date that comes again lets it enter each time."
+
+
+def _events(conn: Connection, campaign: Campaign, contact_id: int, *, now: datetime, zone: ZoneInfo) -> Iterator[str]:
+    """Yield which events begin runs, and why the contact's last one of them could not."""
+    types = sorted({source.type for source in campaign.event_sources})
+    if not types:
+        return
+    yield f"An event begins a run for it: {', '.join(types)}."
+    past = events.recent(conn, [contact_id], types, since=now - LOOKED_BACK)
+    if not past:
+        return
+    last = past[-1]
+    meant = [source for source in campaign.event_sources if source.takes(last)]
+    said = f"  The last event {last.type}, of {shown(last.at, zone)},"
+    if not meant:
+        yield f"{said} does not pass the tests of its data, so it began no run."
+    elif not any(source.has_key(last) for source in meant):
+        keys = " or ".join(sorted({source.key for source in meant if source.key is not None}))
+        yield f"{said} names no run: {keys} must be a text or a number in its data."
 
 
 def _exits(

@@ -152,13 +152,6 @@ def grace_sentence(ends: datetime, *, now: datetime, zone: ZoneInfo) -> str:
     return f"Is in none of its sources any more. It leaves on {shown(ends, zone)}, unless it comes back before (grace)."
 
 
-def _events_of(campaign: Campaign | None) -> list[str]:
-    if campaign is None or not campaign.event_sources:
-        return []
-    types = ", ".join(sorted({source.type for source in campaign.event_sources}))
-    return [f"An event begins a run for it: {types}."]
-
-
 def _of(run: str | None) -> str:
     return "" if run is None else f" of run {run}"
 
@@ -279,7 +272,6 @@ def explain(
         inside = sorted(sources.intersection(person.segments))
         kept_out = any(each.startswith(entry_explained.KEPT_OUT) for each in by_source)
         sentences.append(_never(contact, found.key, inside, segments=bool(segments), kept_out=kept_out))
-        sentences += _events_of(loaded)
         sentences += by_source
     else:
         sentences += _of_member(standing, loaded, by_source, rules, now=at, zone=zone)

@@ -76,6 +76,11 @@ def test_runs_are_planned_and_shown(run: Run, tmp_path: Path) -> None:
     assert overview["contacts"]["active"] == 2
     assert "3 entered of 3 at most" in done(run, "overview", "carts")
     assert "An event begins a run for it: cart.updated." in done(run, "explain", "carts", "eve")
+    # What an upstream system got wrong is told of who is not in.
+    told(run, "cart.updated", "kim", total=70)
+    assert "names no run: cart_id must be a text or a number in its data." in done(run, "explain", "carts", "kim")
+    told(run, "cart.updated", "kim", cart_id="e", total=1)
+    assert "does not pass the tests of its data, so it began no run." in done(run, "explain", "carts", "kim")
     assert "holds: a contact with runs is in the campaign" in done(run, "check")
 
     changed = tmp_path / "changed.yaml"
