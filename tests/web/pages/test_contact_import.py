@@ -314,12 +314,12 @@ def test_an_import_makes_the_segment_that_is_named(http: TestClient, world: Worl
     assert refused.status_code == 400
     assert "Enter at most 255 characters." in text_of(refused.text)
     chosen(http, path, **{"import": "1"}, new_segment="Été 2026")
-    assert "Joined the segment “Été 2026” 1" in text_of(finished(http, path))
+    assert "1 contact joined the segment “Été 2026”." in text_of(finished(http, path))
     assert http.get("/api/contacts/ann@example.com").json()["segments"] == ["ete-2026"]
     # Who is in it already does not join.
     again = uploaded(http, b"email\nann@example.com\nben@example.com\n", segment="ete-2026").url.path
     chosen(http, again, **{"import": "1"}, segment="ete-2026")
-    assert "Joined the segment “Été 2026” 1" in text_of(finished(http, again))
+    assert "1 contact joined the segment “Été 2026”." in text_of(finished(http, again))
     assert "manually or by an import" in text_of(http.get("/segments/ete-2026").text)
     # A name that is there is that segment, and one of other letters gets a key of its own.
     for name, key in (("ete 2026", "ete-2026"), ("日本", "segment"), ("中国", "segment-2")):
