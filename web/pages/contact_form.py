@@ -273,6 +273,9 @@ def _typed(text: str, before: Any) -> Any:
 def _save(
     request: Request, site: Site, draft: ContactDraft, contact: Shown | None, key: str, change: ContactChange
 ) -> Response:
+    if contact is not None and not (change.data or change.refuse or change.allow):
+        # Nothing happened to the contact, and its history says so.
+        return redirect(request, address("contacts", key), flash=_("Nothing was changed."))
     try:
         contact_changes.apply(site.engine, site.settings, key, change, source=SOURCE)
     except CampaignError as error:

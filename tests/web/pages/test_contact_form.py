@@ -88,6 +88,15 @@ def test_a_contact_is_made_changed_silenced_and_erased_on_its_pages(http: TestCl
     assert http.get("/contacts/ann@example.com", headers=HTML).status_code == 404
 
 
+def test_saving_what_is_unchanged_leaves_no_trace_in_the_history(http: TestClient, world: World) -> None:
+    world.contacts("ann", email="ann@example.com", first_name="Ann", balance=1500.5)
+    given = {"first_name": "Ann", "email": "ann@example.com", "field": ["balance"], "value": ["1500.5"]}
+    assert "Nothing was changed." in posted(http, "/contacts/ann/edit", **given).text
+    assert http.get("/api/contacts/ann/export").json()["events"] == []
+    posted(http, "/contacts/ann/edit", **{**given, "first_name": "Anna"})
+    assert len(http.get("/api/contacts/ann/export").json()["events"]) == 1
+
+
 def test_a_number_is_shown_and_typed_as_the_reader_writes_it_and_stays_a_number(http: TestClient, world: World) -> None:
     world.contacts("ann", balance=1500.5, small=1e-7)
     http.headers["accept-language"] = "fr"
