@@ -99,6 +99,7 @@ PAGES: Mapping[str, tuple[str, ...]] = {
     "/contacts": ("/contacts", "/contacts?q=nobody"),
     "/contacts/+import": ("/contacts/+import",),
     "/contacts/+import/{id_}": ("/contacts/+import/1", "/contacts/+import/2"),
+    "/contacts/+import/{id_}/delete": ("/contacts/+import/1/delete",),
     "/contacts/+new": ("/contacts/+new",),
     "/contacts/{key:path}": (f"/contacts/{CONTACT}",),
     "/contacts/{key:path}/edit": (f"/contacts/{CONTACT}/edit",),
@@ -237,6 +238,13 @@ def _full(engine: Engine, folder: Path, moody: Moody) -> World:
     world.run()
     world.run(at(4))
     world.remove("c3", at(5))
+    # One that is tried again.
+    world.write(
+        "UPDATE message SET state = 'queued', error = :why, due_at = :at, sent_at = NULL "
+        "WHERE (contact_id, id) = (SELECT contact_id, id FROM message LIMIT 1)",
+        why=f"Grund {LONG}",
+        at=at(40),
+    )
     return world
 
 
