@@ -120,7 +120,7 @@ def shown_growth(grown: Sequence[dict[str, Any]]) -> Table:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure the engine against the hand-written limit.")
     parser.add_argument("--contacts", type=int, default=1_000_000, help="contacts of the world (1,000,000)")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each case (3)")
+    parser.add_argument("--rounds", type=int, default=None, help="measurements of each case (3; short: 1)")
     parser.add_argument("--short", action="store_true", help=f"{SHORT:,} contacts: a quick check")
     parser.add_argument("--case", action="append", default=[], metavar="NAME", help="only these cases; repeatable")
     parser.add_argument("--workers", type=int, nargs="*", default=None, help="processes to compare (1 2 4; short: 1 2)")
@@ -128,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to a file")
     options = parser.parse_args(arguments)
     contacts = SHORT if options.short else options.contacts
+    rounds = options.rounds if options.rounds is not None else 1 if options.short else 3
     workers = options.workers if options.workers is not None else [1, 2] if options.short else [1, 2, 4]
     # A line for each round, not for each tick that leads.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
@@ -137,9 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress.print(line, highlight=False)
 
     screen = Console(width=max(132, shutil.get_terminal_size().columns))
-    figures: dict[str, Any] = {"cores": os.cpu_count(), "contacts": contacts, "rounds": options.rounds}
+    figures: dict[str, Any] = {"cores": os.cpu_count(), "contacts": contacts, "rounds": rounds}
     try:
-        cases, held = measure(contacts, options.rounds, options.case, say)
+        cases, held = measure(contacts, rounds, options.case, say)
     except WrongResultError as error:
         progress.print(f"wrong result: {error}", style="red", markup=False)
         return 1
@@ -149,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         screen.print(shown_sizes(held))
         figures["sizes"] = [each._asdict() for each in held]
     if workers and not options.case:
-        found = pools.compare(workers, contacts, options.rounds, say)
+        found = pools.compare(workers, contacts, rounds, say)
         screen.print(shown_pools(found))
         figures["pools"] = [each._asdict() for each in found]
     if not options.case:
@@ -160,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         screen.print(rules.shown(rules_found))
         figures["rules"] = [each._asdict() for each in rules_found]
     if options.growth:
-        grown = grow(options.growth, options.rounds, say)
+        grown = grow(options.growth, rounds, say)
         screen.print(shown_growth(grown))
         figures["growth"] = grown
     if options.json is not None:
