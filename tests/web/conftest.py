@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -13,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -21,7 +19,7 @@ from dramatiq.broker import Broker
 from dramatiq.brokers.stub import StubBroker
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp
 
 from parcours.db.tables import api_keys
 from parcours.db.tables.api_keys import Role
@@ -72,53 +70,17 @@ class OneHopClient(TestClient):
 class _OneHop(httpx.BaseTransport):
     def __init__(self, client: OneHopClient) -> None:
         self._client = client
+        self._asgi = httpx.ASGITransport(client.app, client=("testclient", 50000))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": request.method,
-            "path": unquote(url.path),
-            "raw_path": url.raw_path.split(b"?", 1)[0],
-            "root_path": "",
-            "scheme": url.scheme,
-            "query_string": url.query,
-            "headers": [(name.lower().encode(), value.encode()) for name, value in request.headers.multi_items()],
-            "client": ("testclient", 50000),
-            "server": [url.raw_host.decode("ascii"), url.port or {"http": 80, "https": 443}[url.scheme]],
-            "extensions": {},
-            "state": self._client.app_state.copy(),
-        }
+        request.read()
         with self._client._portal_factory() as portal:
-            started, content = portal.call(_answered, self._client.app, scope, request.read())
-        headers = [(name.decode(), value.decode()) for name, value in started["headers"]]
-        content = b"" if request.method == "HEAD" else content
-        return httpx.Response(started["status"], headers=headers, stream=httpx.ByteStream(content), request=request)
+            return portal.call(self._answered, request)
 
-
-async def _answered(app: Any, scope: dict[str, Any], body: bytes) -> tuple[Message, bytes]:
-    """Return how the app's answer begins, and its body."""
-    is_complete = asyncio.Event()
-    said: list[Message] = []
-    asked = [{"type": "http.request", "body": body}]
-
-    async def receive() -> Message:
-        if asked:
-            return asked.pop()
-        await is_complete.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        assert not is_complete.is_set(), "a message after the end of the answer"
-        assert (message["type"] == "http.response.start") == (not said), message["type"]
-        said.append(message)
-        if said[1:] and not message.get("more_body", False):
-            is_complete.set()
-
-    await app(scope, receive, send)
-    assert is_complete.is_set(), "the app ended before its answer"
-    return said[0], b"".join(bytes(each.get("body", b"")) for each in said[1:])
+    async def _answered(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._asgi.handle_async_request(request)
+        stream = httpx.ByteStream(await answer.aread())
+        return httpx.Response(answer.status_code, headers=answer.headers.raw, stream=stream, request=request)
 
 
 Start = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
