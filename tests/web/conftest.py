@@ -79,7 +79,8 @@ class _OneHop(httpx.BaseTransport):
 
     async def _answered(self, request: httpx.Request) -> httpx.Response:
         answer = await self._asgi.handle_async_request(request)
-        stream = httpx.ByteStream(await answer.aread())
+        # As it is sent: compressed, if it is.
+        stream = httpx.ByteStream(b"".join([part async for part in answer.aiter_raw()]))
         return httpx.Response(answer.status_code, headers=answer.headers.raw, stream=stream, request=request)
 
 
