@@ -534,8 +534,11 @@ def _moment(text: str) -> date | None:
         return None
 
 
-def _instant(moment: date, zone: ZoneInfo) -> datetime | None:
-    """Return a moment in UTC; a date begins at midnight, and what has no offset is meant in the zone."""
+def _instant(moment: date, zone: ZoneInfo) -> datetime:
+    """Return a moment in UTC; a date begins at midnight, and what has no offset is meant in the zone.
+
+    What UTC cannot say, within a day of the years 1 and 9999, is the first or the last instant there is.
+    """
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=zone)
     elif moment.tzinfo is None:
@@ -543,8 +546,7 @@ def _instant(moment: date, zone: ZoneInfo) -> datetime | None:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        # Within a day of the years 1 and 9999.
-        return None
+        return EVER if moment.year == 1 else NEVER
 
 
 def _day(value: Any, zone: ZoneInfo) -> date | None:
@@ -670,8 +672,7 @@ def _bounds(name: str, interval: Interval, zone: ZoneInfo) -> _Bounds:
     def bounds(moment: date) -> tuple[datetime, datetime] | None:
         if not isinstance(moment, datetime) and not interval.exact:
             return by_day(moment)
-        at = _instant(moment, zone)
-        return None if at is None else by_instant(at)
+        return by_instant(_instant(moment, zone))
 
     return bounds
 

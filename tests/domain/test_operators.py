@@ -558,3 +558,16 @@ def test_a_test_that_was_accepted_never_raises(operator: str, value: Any, actual
     for actual in [*actuals, value, NOW]:
         assert test(actual, NOW) in (True, False)
     assert tags(TAGS) in (True, False)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Paris", "America/New_York"])
+def test_the_first_and_the_last_day_are_before_and_after_everything_in_every_timezone(zone: str) -> None:
+    now = datetime(2027, 3, 2, tzinfo=UTC)
+    for sign, day, wanted in (
+        ("gt", "0001-01-01", True),
+        ("lt", "0001-01-01", False),
+        ("lt", "9999-12-31", True),
+        ("gt", "9999-12-31", False),
+    ):
+        test = operators.test(sign, day, ZoneInfo(zone))
+        assert (test(now, now), test(now.isoformat(), now)) == (wanted, wanted), (sign, day)
