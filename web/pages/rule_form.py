@@ -336,7 +336,8 @@ def _focus(name: str, do: str, place: str, rule: EditedGroup) -> str:
         return _id(name, above) + "-new"
     if do == "test" and isinstance(found, EditedCondition):
         tested = next((each for each, schema in _schemas(found.type).items() if schema.is_tests), "")
-        return f"{_id(name, place)}-{tested}-{len(found.given.get(tested) or ())}-field"
+        there = found.given.get(tested)
+        return f"{_id(name, place)}-{tested}-{len(there) if isinstance(there, list) else 0}-field"
     return _id(name, place) + "--type" if do == "type" and place else ""
 
 

@@ -219,3 +219,12 @@ def test_errors_name_a_comparison_as_it_is_chosen(builder: Builder) -> None:
     said = panel.press(**{"with-where-0-operator": "date", "with-where-0-value": "soon"})
     assert "Choose a day from the list, or enter a date such as 2026-12-24." in said
     assert "The operator" not in said
+
+
+def test_a_button_for_another_test_beside_what_is_no_list_breaks_nothing(builder: Builder) -> None:
+    builder.add("decision contact.matches")
+    panel = Panel(builder, step="contact-matches")
+    panel.press(**{f"{RULE}_do": "add:", f"{RULE}_new.": "event.count"})
+    fields = {name: text for name, text in panel.fields().items() if ".with.where" not in name}
+    sent = {**fields, f"{RULE}.0.with.where": "5", f"{RULE}_do": "test:0"}
+    assert builder.http.post(builder.base, data=sent).status_code == 200
