@@ -28,10 +28,6 @@ class EventSource:
         """Return whether an event begins a run."""
         return fact.type == self.type and passes(self.where, fact)
 
-    def has_key(self, fact: Happening) -> bool:
-        """Return whether an event names the run that it begins, if it has to."""
-        return self.key is None or key_of(fact.data, self.key) is not None
-
     def entry(self, fact: Happening) -> Entry:
         """Return the run that an event begins. Raises NoKeyError."""
         if self.key is None:

@@ -694,7 +694,7 @@ def before(at: datetime, interval: Interval, zone: ZoneInfo) -> datetime:
 
 
 def _midnight(day: date | None, zone: ZoneInfo, otherwise: datetime) -> datetime:
-    return (None if day is None else _instant(day, zone)) or otherwise
+    return otherwise if day is None else _instant(day, zone)
 
 
 def _next(day: date) -> date | None:

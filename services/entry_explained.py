@@ -13,6 +13,7 @@ from parcours.db.reads import batch
 from parcours.db.tables import campaigns, dates, entrants, events
 from parcours.db.tables import membership as memberships
 from parcours.domain.campaign import Campaign
+from parcours.domain.events.matching import names_run
 from parcours.domain.segments import judging
 from parcours.domain.segments.rule import Rule
 from parcours.domain.time.text import shown
@@ -71,7 +72,7 @@ def _events(conn: Connection, campaign: Campaign, contact_id: int, *, now: datet
     said = f"  The last event {last.type}, of {shown(last.at, zone)},"
     if not meant:
         yield f"{said} does not pass the tests of its data, so it began no run."
-    elif not any(source.has_key(last) for source in meant):
+    elif not any(names_run(last, each.type, each.where, each.key) for each in meant):
         keys = " or ".join(sorted({source.key for source in meant if source.key is not None}))
         yield f"{said} names no run: {keys} must be a text or a number in its data."
 
